@@ -1,0 +1,55 @@
+"""The only file that reads time. Everything else is handed a Clock, or a `now`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards; only differences mean anything."""
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Return when `event` is set or `seconds` have passed, whichever is first. Does not clear the event."""
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Return at `moment` or at once when it has passed."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await event.wait()
+
+    async def sleep_until(self, moment: datetime) -> None:
+        # Re-checked in short stretches, so that a suspended machine or a stepped clock is noticed.
+        while (remaining := (moment - self.now()) / timedelta(seconds=1)) > 0:
+            await asyncio.sleep(min(remaining, 30.0))
+
+
+def thread_cpu_seconds() -> float:
+    """CPU time of the calling thread; differences are what one piece of work cost."""
+    return time.thread_time()
+
+
+def host_timezone_of(naive: datetime) -> datetime:
+    """A naive datetime read as the host's local time, made aware: what `datetime.now()` in user code means."""
+    return naive.astimezone()
