@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -15,10 +14,15 @@ FIRST_BACKOFF = 0.5
 LAST_BACKOFF = 30.0
 
 
+def backoff_seconds(failures: int) -> float:
+    """The wait after the `failures`-th failure in a row: 0.5 s, doubling up to 30 s."""
+    return min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), LAST_BACKOFF)
+
+
 class BackgroundLoop:
     """Calls `tick` again and again; each call returns the seconds to wait before the next one.
 
-    `wake()` cuts the wait short. An exception in a tick is logged and retried after 0.5 s, doubling up to 30 s;
+    `wake()` cuts the wait short. An exception in a tick is logged and followed by a wait that no wake-up shortens;
     the loop itself ends only by `stop()`. `failures` counts the ticks that failed in a row, for health.
     """
 
@@ -28,6 +32,7 @@ class BackgroundLoop:
         self._tick = tick
         self._clock = clock
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -37,6 +42,7 @@ class BackgroundLoop:
     def start(self) -> None:
         """Start the loop unless it runs already."""
         if not self.running:
+            self._stopping.clear()
             self._task = asyncio.create_task(self._run(), name=self.name)
 
     def wake(self) -> None:
@@ -44,25 +50,25 @@ class BackgroundLoop:
         self._wake.set()
 
     async def stop(self) -> None:
-        """End the loop and wait for it. Safe to call twice, and before start()."""
+        """End the loop after the tick under way, which is never cut in half. Safe to call twice, and before start()."""
         task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        if task is not None:
+            self._stopping.set()
+            self._wake.set()
             await task
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             self._wake.clear()
             try:
                 delay = await self._tick()
-                self.failures = 0
             except Exception:
-                delay = min(FIRST_BACKOFF * 2**self.failures, LAST_BACKOFF)
-                self.failures = min(self.failures + 1, 16)
+                self.failures += 1
+                delay = backoff_seconds(self.failures)
                 logger.exception("%s: a tick failed; next try in %.1f s", self.name, delay)
                 # A wake-up is no reason to hammer a database that is away.
-                await self._clock.wait(asyncio.Event(), delay)
-                continue
-            await self._clock.wait(self._wake, delay)
+                await self._clock.wait(self._stopping, delay)
+            else:
+                self.failures = 0
+                if not self._stopping.is_set():
+                    await self._clock.wait(self._wake, delay)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -41,8 +41,9 @@ class SystemClock:
 
     async def sleep_until(self, moment: datetime) -> None:
         # Re-checked in short stretches, so that a suspended machine or a stepped clock is noticed.
-        while (remaining := (moment - self.now()) / timedelta(seconds=1)) > 0:
-            await asyncio.sleep(min(remaining, 30.0))
+        never = asyncio.Event()
+        while (remaining := (moment - self.now()).total_seconds()) > 0:
+            await self.wait(never, min(remaining, 30.0))
 
 
 def thread_cpu_seconds() -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from modules.core.errors import ModuleError
@@ -101,15 +101,14 @@ class Result:
 
 def returns_result(
     method: Callable[Concatenate[S, P], Awaitable[Any]],
-) -> Callable[Concatenate[S, P], Awaitable[Result]]:
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, Result]]:
     """A public method that raises ModuleErrors inside and returns a Result outside.
 
     Anything else that it raises is logged with its traceback and becomes INTERNAL_ERROR: callers of a
     module never need a try.
     """
 
-    @wraps(method)
-    async def wrapper(self: S, *args: P.args, **kwargs: P.kwargs) -> Result:
+    async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
         try:
             return Result.success(data=await method(self, *args, **kwargs))
         except ModuleError as error:
@@ -120,4 +119,5 @@ def returns_result(
                 ModuleError(f"{method.__name__} failed for an unexpected reason; the log of this process has it.")
             )
 
+    update_wrapper(wrapper, method)
     return wrapper

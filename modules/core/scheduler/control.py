@@ -1,0 +1,70 @@
+"""What pause, resume, cancel and execute-now do to an event, as values. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from modules.core.scheduler.db_models import ScheduledEvent
+from modules.core.scheduler.db_ops import EventChange, NewExecution
+from modules.core.scheduler.errors import AlreadyRunning, InvalidState
+from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
+
+
+def pause(event: ScheduledEvent, reason: str | None) -> EventChange:
+    """No further start until resumed; an execution under way goes on. Raises InvalidState."""
+    if not may_pause(event.status):
+        raise _wrong_state(event, "paused", "only a pending task can be paused")
+    return EventChange({"status": "paused", "pause_reason": reason})
+
+
+def resume(event: ScheduledEvent, passed: Firing) -> EventChange:
+    """Fire again from the next time on; `passed` says which times went by during the pause. Raises InvalidState."""
+    if not may_resume(event.status):
+        raise _wrong_state(event, "resumed", "only a paused task can be resumed")
+    over = passed.next_execution is None and event.active_execution_id is None
+    values = {
+        "status": _finished_status(event) if over else "pending",
+        "next_execution": passed.next_execution,
+        "pause_reason": None,
+        "paused_until": None,
+    }
+    return EventChange(values, passed.missed)
+
+
+def cancel(event: ScheduledEvent) -> EventChange:
+    """No further start, for good; row and history stay, an execution under way goes on. Raises InvalidState."""
+    if not may_cancel(event.status):
+        raise _wrong_state(event, "cancelled", "it has finished and will not run again")
+    if event.status == "cancelled":
+        return EventChange()
+    return EventChange({"status": "cancelled", "next_execution": None}, cancel_waiting=True)
+
+
+def execute_now(event: ScheduledEvent, execution_id: str, now: datetime, session_id: str | None) -> EventChange:
+    """One run by hand, as soon as a slot is free; the schedule is left alone. Raises InvalidState, AlreadyRunning."""
+    if not may_execute_now(event.status):
+        raise _wrong_state(event, "executed", "it was cancelled; schedule a new task")
+    if event.active_execution_id is not None:
+        raise AlreadyRunning(
+            f"Task {event.id} is running (execution {event.active_execution_id}): wait for it to end.",
+            details={"execution_id": event.active_execution_id},
+        )
+    execution = NewExecution(
+        id=execution_id,
+        scheduled_for=now,
+        kind="manual",
+        run_at=now,
+        trace_session_id=session_id or event.trace_session_id,
+    )
+    return EventChange(execution=execution)
+
+
+def _finished_status(event: ScheduledEvent) -> str:
+    return "failed" if event.last_error and not event.recurring else "completed"
+
+
+def _wrong_state(event: ScheduledEvent, verb: str, why: str) -> InvalidState:
+    return InvalidState(
+        f"Task {event.id} is {event.status} and cannot be {verb}: {why}.", details={"status": event.status}
+    )

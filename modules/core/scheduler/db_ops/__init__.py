@@ -1,0 +1,43 @@
+"""Every statement of the scheduler outside cleanup/. One method is one transaction; rows come back typed."""
+
+from __future__ import annotations
+
+from modules.core.scheduler.db_ops.api_keys import ApiKeyStatements
+from modules.core.scheduler.db_ops.changes import (
+    Claim,
+    ClaimRequest,
+    ClaimResult,
+    EventChange,
+    Finished,
+    NewExecution,
+    Settle,
+)
+from modules.core.scheduler.db_ops.cleanup_configs import CleanupConfigStatements
+from modules.core.scheduler.db_ops.completion import CompletionStatements
+from modules.core.scheduler.db_ops.dispatch import DispatchStatements
+from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
+from modules.core.scheduler.db_ops.history import HistoryStatements
+
+
+class DbOps(
+    EventStatements,
+    DispatchStatements,
+    CompletionStatements,
+    HistoryStatements,
+    CleanupConfigStatements,
+    ApiKeyStatements,
+):
+    """The statements of the scheduler on one database."""
+
+
+__all__ = [
+    "Claim",
+    "ClaimRequest",
+    "ClaimResult",
+    "DbOps",
+    "EventChange",
+    "Finished",
+    "NewExecution",
+    "Settle",
+    "TaskFilter",
+]

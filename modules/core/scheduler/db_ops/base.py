@@ -1,0 +1,60 @@
+"""How every statement runs: one method, one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.database import Database
+from modules.core.scheduler import db_models
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S", bound="Statements")
+
+EVENTS = cast(Table, db_models.ScheduledEvent.__table__)
+EXECUTIONS = cast(Table, db_models.EventExecution.__table__)
+MISSED_RUNS = cast(Table, db_models.MissedRun.__table__)
+NODES = cast(Table, db_models.SchedulerNode.__table__)
+CLEANUP_CONFIGS = cast(Table, db_models.CleanupConfig.__table__)
+API_KEYS = cast(Table, db_models.ApiKey.__table__)
+
+
+class Statements:
+    """Base of the groups of statements.
+
+    Rows come back as SQLAlchemy rows and are annotated as the model whose columns they hold: attributes by column
+    name, read only, at a fraction of an ORM object's price.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
+def write(
+    method: Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """The method runs in one write transaction, as a whole again when the database rolls it back."""
+
+    async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.run(lambda connection: method(self, connection, *args, **kwargs))
+
+    update_wrapper(wrapper, method)
+    return wrapper
+
+
+def read(
+    method: Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """The method runs on one consistent snapshot."""
+
+    async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._database.read() as connection:
+            return await method(self, connection, *args, **kwargs)
+
+    update_wrapper(wrapper, method)
+    return wrapper

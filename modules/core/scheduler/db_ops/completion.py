@@ -1,0 +1,258 @@
+"""Finish and recover: close executions, settle their events, make their next attempts, in one transaction.
+
+A worker that lost its lease changes nothing: an execution is closed only while it is running under the fence that
+the worker was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.ids import new_id
+from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write
+from modules.core.scheduler.db_ops.changes import Finished, Settle
+from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.outcomes import Outcome
+
+RECOVERED_AT_ONCE = 100
+
+_CLOSE = (
+    update(EXECUTIONS)
+    .where(
+        EXECUTIONS.c.id == bindparam("b_id"),
+        EXECUTIONS.c.fence == bindparam("b_fence"),
+        EXECUTIONS.c.state == "running",
+    )
+    .values(
+        state=bindparam("b_state"),
+        success=bindparam("b_success"),
+        result=bindparam("b_result"),
+        error=bindparam("b_error"),
+        error_type=bindparam("b_error_type"),
+        end_time=bindparam("b_end"),
+        duration_ms=bindparam("b_duration"),
+        cpu_ms=bindparam("b_cpu"),
+        lease_expires_at=None,
+    )
+)
+_SETTLE = (
+    update(EVENTS)
+    .where(EVENTS.c.id == bindparam("b_id"))
+    .values(
+        status=bindparam("b_status"),
+        next_execution=bindparam("b_next"),
+        active_execution_id=bindparam("b_active"),
+        fence=bindparam("b_fence"),
+        execution_count=bindparam("b_count"),
+        last_execution=bindparam("b_last"),
+        last_error=bindparam("b_error"),
+    )
+)
+
+
+@dataclass(slots=True)
+class _EventDraft:
+    """An event's columns as they will be written; several of its executions may end in one batch."""
+
+    event: ScheduledEvent
+    status: str
+    next_execution: datetime | None
+    active: str | None
+    fence: int
+    count: int
+    last_execution: datetime | None
+    last_error: str | None
+
+
+class CompletionStatements(Statements):
+    @write
+    async def complete_executions(
+        self, connection: AsyncConnection, finished: Sequence[Finished], settle: Settle, now: datetime
+    ) -> set[str]:
+        """Record these outcomes. Returns the ids that were ours to record; the others had lost their lease."""
+        wanted = {item.execution_id: item for item in finished}
+        query = (
+            select(EXECUTIONS)
+            .where(EXECUTIONS.c.id.in_(sorted(wanted)), EXECUTIONS.c.state == "running")
+            .order_by(EXECUTIONS.c.id)
+            .with_for_update()
+        )
+        rows = cast(list[EventExecution], (await connection.execute(query)).all())
+        mine = [(row, wanted[row.id]) for row in rows if row.fence == wanted[row.id].fence]
+        await _close(connection, mine, settle, now)
+        return {row.id for row, _ in mine}
+
+    @write
+    async def recover(
+        self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
+    ) -> list[str]:
+        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts.
+
+        `alive` are the executions that this very node still runs: they are its own to close.
+        """
+        query = (
+            select(EXECUTIONS)
+            .where(EXECUTIONS.c.state == "running", EXECUTIONS.c.lease_expires_at < now)
+            .order_by(EXECUTIONS.c.id)
+            .limit(RECOVERED_AT_ONCE + len(alive))
+            .with_for_update(skip_locked=True)
+        )
+        rows = cast(list[EventExecution], (await connection.execute(query)).all())
+        lost = [row for row in rows if not (row.node_id == node_id and row.id in alive)]
+        closing = [(row, _abandoned(row, now)) for row in lost]
+        await _close(connection, closing, settle, now)
+        return [row.id for row in lost]
+
+    @write
+    async def heartbeat(
+        self,
+        connection: AsyncConnection,
+        node_id: str,
+        execution_ids: Collection[str],
+        now: datetime,
+        lease_until: datetime,
+    ) -> set[str]:
+        """Extend the leases of these executions; returns those that this node still holds."""
+        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(heartbeat_at=now))
+        if not execution_ids:
+            return set()
+        statement = (
+            update(EXECUTIONS)
+            .where(
+                EXECUTIONS.c.id.in_(sorted(execution_ids)),
+                EXECUTIONS.c.node_id == node_id,
+                EXECUTIONS.c.state == "running",
+            )
+            .values(lease_expires_at=lease_until)
+            .returning(EXECUTIONS.c.id)
+        )
+        return set((await connection.execute(statement)).scalars())
+
+    @write
+    async def join_node(self, connection: AsyncConnection, node_id: str, version: str, now: datetime) -> None:
+        """Put this process on the list of those that dispatch."""
+        await connection.execute(
+            insert(NODES).values(id=node_id, started_at=now, heartbeat_at=now, version=version, state="running")
+        )
+
+    @write
+    async def drain_node(self, connection: AsyncConnection, node_id: str) -> None:
+        """Show that this process takes on nothing more."""
+        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(state="draining"))
+
+    @write
+    async def leave_node(self, connection: AsyncConnection, node_id: str, silent_since: datetime) -> None:
+        """Take this process off the list, and those that have been silent for long."""
+        await connection.execute(delete(NODES).where((NODES.c.id == node_id) | (NODES.c.heartbeat_at < silent_since)))
+
+
+async def _close(
+    connection: AsyncConnection,
+    closing: Sequence[tuple[EventExecution, Finished]],
+    settle: Settle,
+    now: datetime,
+) -> None:
+    if not closing:
+        return
+    drafts = await _drafts(connection, {row.event_id for row, _ in closing})
+    attempts: list[dict[str, Any]] = []
+    missed: list[tuple[str, Firing]] = []
+    for row, finished in closing:
+        draft = drafts[row.event_id]
+        outcome = finished.outcome
+        settlement, skipped = settle(draft.event, row, outcome, now)
+        draft.status = settlement.status
+        draft.next_execution = skipped.next_execution
+        draft.count += 1
+        draft.last_execution = row.start_time
+        draft.last_error = None if outcome.state == "succeeded" else outcome.error
+        draft.fence += 1
+        following = new_id() if settlement.next_attempt else None
+        if draft.active == row.id:
+            draft.active = following
+        missed.append((row.event_id, skipped))
+        if following and settlement.next_attempt:
+            attempts.append(
+                {
+                    "id": following,
+                    "event_id": row.event_id,
+                    "start_time": settlement.next_attempt.run_at,
+                    "trace_session_id": row.trace_session_id,
+                    "scheduled_for": row.scheduled_for,
+                    "kind": row.kind,
+                    "attempt": settlement.next_attempt.number,
+                    "failures": settlement.next_attempt.failures,
+                    "abandonments": settlement.next_attempt.abandonments,
+                    "state": "ready",
+                    "run_at": settlement.next_attempt.run_at,
+                    "fence": draft.fence,
+                }
+            )
+    await connection.execute(_CLOSE, [_closed_row(row, finished) for row, finished in closing])
+    await connection.execute(_SETTLE, [_settled_row(draft) for draft in drafts.values()])
+    if attempts:
+        await connection.execute(insert(EXECUTIONS), attempts)
+    await insert_missed(connection, missed, now)
+
+
+async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict[str, _EventDraft]:
+    query = select(EVENTS).where(EVENTS.c.id.in_(sorted(event_ids))).order_by(EVENTS.c.id).with_for_update()
+    return {
+        event.id: _EventDraft(
+            event=cast(ScheduledEvent, event),
+            status=event.status,
+            next_execution=event.next_execution,
+            active=event.active_execution_id,
+            fence=event.fence,
+            count=event.execution_count,
+            last_execution=event.last_execution,
+            last_error=event.last_error,
+        )
+        for event in await connection.execute(query)
+    }
+
+
+def _closed_row(row: EventExecution, finished: Finished) -> dict[str, Any]:
+    return {
+        "b_id": row.id,
+        "b_fence": row.fence,
+        "b_state": finished.outcome.state,
+        "b_success": finished.outcome.state == "succeeded",
+        "b_result": finished.outcome.result,
+        "b_error": finished.outcome.error,
+        "b_error_type": finished.outcome.error_type,
+        "b_end": finished.end_time,
+        "b_duration": finished.duration_ms,
+        "b_cpu": finished.cpu_ms,
+    }
+
+
+def _settled_row(draft: _EventDraft) -> dict[str, Any]:
+    return {
+        "b_id": draft.event.id,
+        "b_status": draft.status,
+        "b_next": draft.next_execution,
+        "b_active": draft.active,
+        "b_fence": draft.fence,
+        "b_count": draft.count,
+        "b_last": draft.last_execution,
+        "b_error": draft.last_error,
+    }
+
+
+def _abandoned(row: EventExecution, now: datetime) -> Finished:
+    outcome = Outcome(
+        "abandoned",
+        error="The process that ran this ended without a word; its lease ran out.",
+        error_type="abandoned",
+    )
+    elapsed = (now - row.start_time) / timedelta(milliseconds=1)
+    return Finished(row.id, row.fence, outcome, now, max(0.0, elapsed), None)

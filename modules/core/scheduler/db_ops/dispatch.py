@@ -1,0 +1,269 @@
+"""Fire and claim: from a due row to an execution that this node holds, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.errors import ModuleError
+from modules.core.ids import new_id
+from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
+from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult
+from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.firing import Firing
+
+_ADVANCE = (
+    update(EVENTS)
+    .where(
+        EVENTS.c.id == bindparam("b_id"),
+        EVENTS.c.status == "pending",
+        EVENTS.c.next_execution == bindparam("b_seen"),
+    )
+    .values(
+        next_execution=bindparam("b_next"),
+        fired_count=bindparam("b_fired"),
+        fence=bindparam("b_fence"),
+        active_execution_id=bindparam("b_active"),
+        status=bindparam("b_status"),
+        pause_reason=bindparam("b_reason"),
+    )
+)
+_START = (
+    update(EXECUTIONS)
+    .where(EXECUTIONS.c.id == bindparam("b_id"), EXECUTIONS.c.state == "ready")
+    .values(
+        state="running",
+        node_id=bindparam("b_node"),
+        lease_expires_at=bindparam("b_lease"),
+        start_time=bindparam("b_start"),
+        lateness_ms=bindparam("b_late"),
+    )
+)
+
+
+class DispatchStatements(Statements):
+    async def fire_and_claim(self, request: ClaimRequest) -> ClaimResult:
+        """Take on up to `request.limit` executions: those that wait, oldest first, then due events.
+
+        When one occurrence turns out to be on record already (a clock that was set back, say), its event is moved on
+        without a second run, and the others are not held up.
+        """
+        try:
+            return await self._fire_and_claim(request)
+        except IntegrityError:
+            return await self._fire_one_by_one(request)
+
+    @write
+    async def _fire_and_claim(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
+        claims = await _claim_ready(connection, request)
+        if len(claims) < request.limit:
+            due = await _due_events(connection, request, request.limit - len(claims))
+            claims += await _fire(connection, request, due)
+        next_due = await _next_due(connection, request) if len(claims) < request.limit else request.now
+        return ClaimResult(claims, next_due)
+
+    @write
+    async def _fire_one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
+        claims: list[Claim] = []
+        for event in await _due_events(connection, request, request.limit):
+            try:
+                async with connection.begin_nested():
+                    claims += await _fire(connection, request, [event])
+            except IntegrityError:
+                await _fire(connection, request, [event], already_ran=True)
+        return ClaimResult(claims, request.now)
+
+    @read
+    async def next_due(
+        self, connection: AsyncConnection, now: datetime, functions: Collection[tuple[str, str]]
+    ) -> datetime | None:
+        """When the next event fires or the next waiting execution may start; in the past if one is overdue."""
+        return await _earliest(connection, _fireable(functions), _startable(functions))
+
+    @read
+    async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
+        """The due events, oldest first, whether or not this process knows their functions."""
+        query = (
+            select(EVENTS)
+            .where(EVENTS.c.status == "pending", EVENTS.c.next_execution <= now)
+            .order_by(EVENTS.c.next_execution)
+            .limit(limit)
+        )
+        return cast(list[ScheduledEvent], (await connection.execute(query)).all())
+
+
+def _known(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
+    # Rows whose function is not registered here wait for a process that has it; they must not block others.
+    return tuple_(EVENTS.c.module_id, EVENTS.c.function_name).in_(sorted(functions))
+
+
+def _fireable(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
+    return and_(EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None), _known(functions))
+
+
+def _startable(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
+    allowed = exists().where(
+        EVENTS.c.id == EXECUTIONS.c.event_id,
+        or_(EVENTS.c.status != "paused", EXECUTIONS.c.kind == "manual"),
+        _known(functions),
+    )
+    return and_(EXECUTIONS.c.state == "ready", allowed)
+
+
+async def _claim_ready(connection: AsyncConnection, request: ClaimRequest) -> list[Claim]:
+    query = (
+        select(EXECUTIONS)
+        .where(_startable(request.functions), EXECUTIONS.c.run_at <= request.now)
+        .order_by(EXECUTIONS.c.run_at)
+        .limit(request.limit)
+        .with_for_update(skip_locked=True, of=EXECUTIONS)
+    )
+    waiting = cast(list[EventExecution], (await connection.execute(query)).all())
+    if not waiting:
+        return []
+    events = {
+        event.id: cast(ScheduledEvent, event)
+        for event in await connection.execute(
+            select(EVENTS).where(EVENTS.c.id.in_({execution.event_id for execution in waiting}))
+        )
+    }
+    await connection.execute(
+        _START,
+        [
+            {
+                "b_id": execution.id,
+                "b_node": request.node_id,
+                "b_lease": request.lease_until,
+                "b_start": request.now,
+                "b_late": _milliseconds(request.now, execution.run_at),
+            }
+            for execution in waiting
+        ],
+    )
+    return [
+        Claim(
+            event=events[execution.event_id],
+            execution_id=execution.id,
+            scheduled_for=execution.scheduled_for,
+            kind=execution.kind,
+            attempt=execution.attempt,
+            fence=execution.fence,
+            start_time=request.now,
+            trace_session_id=execution.trace_session_id or request.session_id,
+        )
+        for execution in waiting
+    ]
+
+
+async def _due_events(connection: AsyncConnection, request: ClaimRequest, limit: int) -> list[ScheduledEvent]:
+    query = (
+        select(EVENTS)
+        .where(_fireable(request.functions), EVENTS.c.next_execution <= request.now)
+        .order_by(EVENTS.c.next_execution)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    if request.excluded_events:
+        query = query.where(EVENTS.c.id.not_in(sorted(request.excluded_events)))
+    return cast(list[ScheduledEvent], (await connection.execute(query)).all())
+
+
+async def _fire(
+    connection: AsyncConnection, request: ClaimRequest, due: list[ScheduledEvent], *, already_ran: bool = False
+) -> list[Claim]:
+    claims: list[Claim] = []
+    advanced: list[dict[str, Any]] = []
+    missed: list[tuple[str, Firing]] = []
+    for event in due:
+        values: dict[str, Any] = {
+            "b_id": event.id,
+            "b_seen": event.next_execution,
+            "b_fired": event.fired_count,
+            "b_fence": event.fence,
+            "b_active": None,
+            "b_status": "pending",
+            "b_reason": None,
+        }
+        advanced.append(values)
+        try:
+            firing = request.decide(event, request.now)
+        except ModuleError as error:
+            values |= {"b_next": event.next_execution, "b_status": "paused", "b_reason": _parked(error)}
+            continue
+        values["b_next"] = firing.next_execution
+        missed.append((event.id, firing))
+        if firing.scheduled_for is None or already_ran:
+            values["b_status"] = "pending" if firing.next_execution is not None else "completed"
+            continue
+        claim = Claim(
+            event=event,
+            execution_id=new_id(),
+            scheduled_for=firing.scheduled_for,
+            kind="schedule",
+            attempt=1,
+            fence=event.fence + 1,
+            start_time=request.now,
+            trace_session_id=event.trace_session_id or request.session_id,
+        )
+        claims.append(claim)
+        values |= {"b_fired": event.fired_count + 1, "b_fence": claim.fence, "b_active": claim.execution_id}
+    if claims:
+        await connection.execute(insert(EXECUTIONS), [_running_row(claim, request) for claim in claims])
+    if advanced:
+        await connection.execute(_ADVANCE, advanced)
+    await insert_missed(connection, missed, request.now)
+    return claims
+
+
+def _running_row(claim: Claim, request: ClaimRequest) -> dict[str, Any]:
+    return {
+        "id": claim.execution_id,
+        "event_id": claim.event.id,
+        "start_time": request.now,
+        "trace_session_id": claim.trace_session_id,
+        "scheduled_for": claim.scheduled_for,
+        "kind": claim.kind,
+        "attempt": claim.attempt,
+        "state": "running",
+        "run_at": request.now,
+        "node_id": request.node_id,
+        "fence": claim.fence,
+        "lease_expires_at": request.lease_until,
+        "lateness_ms": _milliseconds(request.now, claim.scheduled_for),
+    }
+
+
+async def _next_due(connection: AsyncConnection, request: ClaimRequest) -> datetime | None:
+    fireable = _fireable(request.functions)
+    if request.excluded_events:
+        fireable = and_(fireable, EVENTS.c.id.not_in(sorted(request.excluded_events)))
+    return await _earliest(connection, fireable, _startable(request.functions))
+
+
+async def _earliest(
+    connection: AsyncConnection, fireable: ColumnElement[bool], startable: ColumnElement[bool]
+) -> datetime | None:
+    row = (
+        await connection.execute(
+            select(
+                select(func.min(EVENTS.c.next_execution)).where(fireable).scalar_subquery(),
+                select(func.min(EXECUTIONS.c.run_at)).where(startable).scalar_subquery(),
+            )
+        )
+    ).one()
+    moments = [moment for moment in row if moment is not None]
+    return min(moments) if moments else None
+
+
+def _parked(error: ModuleError) -> str:
+    return f"Parked: its schedule cannot be read any more ({error.message}) Correct it with PATCH, then resume."
+
+
+def _milliseconds(later: datetime, earlier: datetime) -> float:
+    return max(0.0, (later - earlier).total_seconds() * 1000)

@@ -1,0 +1,176 @@
+"""Tasks as rows: create, read, list, change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.scheduler.db_models import ScheduledEvent
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
+from modules.core.scheduler.db_ops.changes import EventChange
+from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.errors import DuplicateTask, TaskNotFound, VersionConflict
+from modules.core.scheduler.firing import Firing
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks a list shows. `status` may be "running", which is not stored: it means an execution is under way."""
+
+    status: str | None = None
+    module_id: str | None = None
+    recurring: bool | None = None
+    name: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
+        if self.status == "running":
+            conditions.append(EVENTS.c.active_execution_id.is_not(None))
+        elif self.status == "pending":
+            conditions += [EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None)]
+        elif self.status is not None:
+            conditions.append(EVENTS.c.status == self.status)
+        if self.module_id is not None:
+            conditions.append(EVENTS.c.module_id == self.module_id)
+        if self.recurring is not None:
+            conditions.append(EVENTS.c.recurring == self.recurring)
+        if self.name is not None:
+            conditions.append(EVENTS.c.name.icontains(self.name, autoescape=True))
+        return conditions
+
+
+class EventStatements(Statements):
+    async def create_task(self, values: Mapping[str, Any]) -> None:
+        """Insert an event. Raises DuplicateTask when its unique key is taken."""
+        try:
+            await self._insert_event(values)
+        except IntegrityError as error:
+            if values.get("unique_key") is None:
+                raise
+            raise DuplicateTask(
+                f"A task with the unique key {values['unique_key']!r} exists: change that one, or choose another key."
+            ) from error
+
+    @write
+    async def _insert_event(self, connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+        await connection.execute(insert(EVENTS).values(**values))
+
+    @read
+    async def get_task(self, connection: AsyncConnection, event_id: str) -> ScheduledEvent:
+        """The event of that id. Raises TaskNotFound."""
+        return _found(event_id, (await connection.execute(select(EVENTS).where(EVENTS.c.id == event_id))).one_or_none())
+
+    @read
+    async def find_by_key(self, connection: AsyncConnection, unique_key: str) -> ScheduledEvent | None:
+        """The event with that unique key, if there is one."""
+        row = (await connection.execute(select(EVENTS).where(EVENTS.c.unique_key == unique_key))).one_or_none()
+        return cast(ScheduledEvent | None, row)
+
+    @read
+    async def list_tasks(
+        self, connection: AsyncConnection, which: TaskFilter, after: str | None, limit: int
+    ) -> list[ScheduledEvent]:
+        """Up to `limit` events in the order of their ids, which is that of their making, after the id `after`."""
+        query = select(EVENTS).where(*which.conditions()).order_by(EVENTS.c.id).limit(limit)
+        if after is not None:
+            query = query.where(EVENTS.c.id > after)
+        return cast(list[ScheduledEvent], (await connection.execute(query)).all())
+
+    @read
+    async def count_by_status(self, connection: AsyncConnection) -> dict[str, int]:
+        """How many events there are in each stored status."""
+        rows = await connection.execute(select(EVENTS.c.status, func.count()).group_by(EVENTS.c.status))
+        return dict(cast(Iterable[tuple[str, int]], rows))
+
+    @read
+    async def functions_in_use(self, connection: AsyncConnection) -> dict[tuple[str, str], int]:
+        """How many live events (pending or paused) name each function."""
+        query = (
+            select(EVENTS.c.module_id, EVENTS.c.function_name, func.count())
+            .where(EVENTS.c.status.in_(("pending", "paused")))
+            .group_by(EVENTS.c.module_id, EVENTS.c.function_name)
+        )
+        return {(module, function): number for module, function, number in await connection.execute(query)}
+
+    @write
+    async def change_task(
+        self,
+        connection: AsyncConnection,
+        event_id: str,
+        change: Callable[[ScheduledEvent], EventChange],
+        now: datetime,
+        *,
+        version: int | None = None,
+    ) -> EventChange:
+        """Decide with `change` what happens to the event as it is now, and do it, in one transaction.
+
+        `change` may run twice when the database asks for a retry, so it must not have effects of its own. Each change
+        of the event's own columns adds one to its version. Raises TaskNotFound, and VersionConflict when `version`
+        is given and no longer current.
+        """
+        query = select(EVENTS).where(EVENTS.c.id == event_id).with_for_update()
+        event = _found(event_id, (await connection.execute(query)).one_or_none())
+        if version is not None and version != event.version:
+            raise VersionConflict(
+                f"Task {event_id} is at version {event.version}, not {version}: read it again and repeat the change.",
+                details={"version": event.version},
+            )
+        decided = change(event)
+        values: dict[str, Any] = dict(decided.values)
+        if values:
+            values |= {"version": event.version + 1, "updated_at": now}
+        if decided.cancel_waiting:
+            values |= await _close_waiting(connection, event, now)
+        if decided.execution is not None:
+            new = decided.execution
+            fence = event.fence + 1
+            values |= {"fence": fence, "active_execution_id": new.id}
+            await connection.execute(
+                insert(EXECUTIONS).values(
+                    id=new.id,
+                    event_id=event_id,
+                    start_time=new.run_at,
+                    trace_session_id=new.trace_session_id,
+                    scheduled_for=new.scheduled_for,
+                    kind=new.kind,
+                    attempt=new.attempt,
+                    failures=new.failures,
+                    abandonments=new.abandonments,
+                    state="ready",
+                    run_at=new.run_at,
+                    fence=fence,
+                )
+            )
+        if values:
+            await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
+        await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
+        return decided
+
+
+async def _close_waiting(connection: AsyncConnection, event: ScheduledEvent, now: datetime) -> dict[str, Any]:
+    statement = (
+        update(EXECUTIONS)
+        .where(EXECUTIONS.c.event_id == event.id, EXECUTIONS.c.state == "ready")
+        .values(
+            state="cancelled",
+            success=False,
+            end_time=now,
+            error="The task was cancelled before this started.",
+            error_type="cancelled",
+        )
+        .returning(EXECUTIONS.c.id)
+    )
+    closed = set((await connection.execute(statement)).scalars())
+    return {"active_execution_id": None} if event.active_execution_id in closed else {}
+
+
+def _found(event_id: str, row: Any) -> ScheduledEvent:
+    if row is None:
+        raise TaskNotFound(f"There is no task {event_id!r}: list the tasks to find its id.")
+    return cast(ScheduledEvent, row)

@@ -1,0 +1,52 @@
+"""Executions as history: read and list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.scheduler.db_models import EventExecution
+from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read
+from modules.core.scheduler.errors import ExecutionNotFound
+
+
+class HistoryStatements(Statements):
+    @read
+    async def get_execution(self, connection: AsyncConnection, execution_id: str) -> EventExecution:
+        """The execution of that id. Raises ExecutionNotFound."""
+        row = (await connection.execute(select(EXECUTIONS).where(EXECUTIONS.c.id == execution_id))).one_or_none()
+        if row is None:
+            raise ExecutionNotFound(
+                f"There is no execution {execution_id!r}: it may be older than the history that is kept."
+            )
+        return cast(EventExecution, row)
+
+    @read
+    async def list_executions(
+        self, connection: AsyncConnection, event_id: str | None, before: str | None, limit: int
+    ) -> list[EventExecution]:
+        """Up to `limit` executions, newest first (ids sort by the time of their making), older than the id `before`."""
+        query = select(EXECUTIONS).order_by(EXECUTIONS.c.id.desc()).limit(limit)
+        if event_id is not None:
+            query = query.where(EXECUTIONS.c.event_id == event_id)
+        if before is not None:
+            query = query.where(EXECUTIONS.c.id < before)
+        return cast(list[EventExecution], (await connection.execute(query)).all())
+
+    @read
+    async def count_open(self, connection: AsyncConnection) -> dict[str, int]:
+        """How many executions are ready and running, on all nodes."""
+        query = (
+            select(EXECUTIONS.c.state, func.count())
+            .where(EXECUTIONS.c.state.in_(("ready", "running")))
+            .group_by(EXECUTIONS.c.state)
+        )
+        return dict(cast(Iterable[tuple[str, int]], await connection.execute(query)))
+
+    @read
+    async def count_nodes(self, connection: AsyncConnection) -> int:
+        """How many processes are on the list of those that dispatch."""
+        return (await connection.execute(select(func.count()).select_from(NODES))).scalar_one()

@@ -1,0 +1,112 @@
+"""The loop: sleep until something is due, take on what fits, hand it to the JobManager."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from modules.core.background import BackgroundLoop
+from modules.core.scheduler.db_ops import Claim, ClaimRequest
+from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.runtime import Runtime
+from modules.core.scheduler.trigger_manager import TriggerManager
+
+logger = logging.getLogger(__name__)
+
+LONGEST_EXACT_SLEEP = 30.0
+
+
+class Dispatcher:
+    """Fires and claims while there are free slots. `tick` returns its own delay; `run_once` is for tests and tools."""
+
+    def __init__(self, runtime: Runtime, job_manager: JobManager, triggers: TriggerManager) -> None:
+        self._runtime = runtime
+        self._job_manager = job_manager
+        self._triggers = triggers
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._one_tick = asyncio.Lock()
+        self._hurry = asyncio.Event()
+        self.loop = BackgroundLoop("core.scheduler dispatcher", self.tick, runtime.clock)
+
+    @property
+    def running(self) -> int:
+        """Taken slots."""
+        return len(self._running)
+
+    def start(self) -> None:
+        self._hurry.clear()
+        self.loop.start()
+
+    def wake(self) -> None:
+        self.loop.wake()
+
+    async def tick(self) -> float:
+        """Take on what is due and fits; returns the seconds until there will be more."""
+        async with self._one_tick:
+            settings = self._runtime.settings
+            free = settings.max_concurrent_tasks - len(self._running)
+            if free <= 0:
+                return settings.poll_ceiling_seconds  # a slot that falls free wakes the loop
+            now = self._runtime.clock.now()
+            request = ClaimRequest(
+                now=now,
+                limit=free,
+                node_id=self._runtime.node_id,
+                session_id=self._runtime.session_id,
+                lease_until=now + timedelta(seconds=settings.lease_seconds),
+                functions=list(self._runtime.registry.keys()),
+                excluded_events={claim.event.id for claim in self._job_manager.stuck},
+                decide=self._triggers.decide_firing,
+            )
+            result = await self._runtime.db_ops.fire_and_claim(request)
+            for claim in result.claims:
+                self._start(claim)
+            if result.next_due is None:
+                return settings.poll_ceiling_seconds
+            seconds = (result.next_due - self._runtime.clock.now()).total_seconds()
+            return min(max(seconds, 0.0), settings.poll_ceiling_seconds)
+
+    async def run_once(self) -> int:
+        """One tick, then wait for everything that runs; returns how many executions were taken on."""
+        before = set(self._running)
+        await self.tick()
+        started = len(set(self._running) - before)
+        while self._running:
+            await asyncio.wait(self._running.values())
+            await asyncio.sleep(0)
+        return started
+
+    async def drain(self, seconds: float) -> None:
+        """Take on nothing more and wait for what runs, up to `seconds` or until `hurry()`."""
+        await self.loop.stop()
+        if not self._running:
+            return
+        logger.info("waiting up to %.0f s for %d running tasks", seconds, len(self._running))
+        hurry = asyncio.create_task(self._hurry.wait())
+        everything = asyncio.gather(*self._running.values(), return_exceptions=True)
+        try:
+            await asyncio.wait((hurry, everything), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+
+    def hurry(self) -> None:
+        """Stop waiting for running tasks: a second signal says so."""
+        self._hurry.set()
+
+    async def settled(self, seconds: float) -> int:
+        """Wait until every slot is free, up to `seconds`; returns how many are not."""
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=seconds)
+        return len(self._running)
+
+    def _start(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._job_manager.run(claim), name=f"execution {claim.execution_id}")
+        self._running[claim.execution_id] = task
+        task.add_done_callback(lambda done: self._freed(claim, done))
+
+    def _freed(self, claim: Claim, done: asyncio.Task[None]) -> None:
+        self._running.pop(claim.execution_id, None)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            logger.error("running execution %s failed inside the scheduler", claim.execution_id, exc_info=error)
+        self.loop.wake()

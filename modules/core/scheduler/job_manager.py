@@ -1,0 +1,295 @@
+"""Jobs: events seen from the side that makes and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modules.core.error_handler import error_message
+from modules.core.errors import ModuleError
+from modules.core.ids import new_id
+from modules.core.result import Result, returns_result
+from modules.core.scheduler import control
+from modules.core.scheduler.db_ops import Claim, EventChange, Finished
+from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
+from modules.core.scheduler.execution import ExecutionContext
+from modules.core.scheduler.firing import ON_TIME, first_fire
+from modules.core.scheduler.outcomes import Outcome, clean_text, storable
+from modules.core.scheduler.recorder import Recorder
+from modules.core.scheduler.runtime import Runtime
+from modules.core.scheduler.settlement import Settler
+from modules.core.scheduler.task_config import TaskConfig, parse_task_config, schedule_columns
+from modules.core.scheduler.task_runner import StopReason, TaskRunner
+from modules.core.scheduler.trigger_manager import TriggerManager
+from modules.core.scheduler.triggers import trigger_from_spec
+from modules.core.session import current_session_id
+
+if TYPE_CHECKING:
+    from modules.core.app_context import AppContext
+
+logger = logging.getLogger(__name__)
+
+MODULE_ID = "core.scheduler"
+DELETED_AT_ONCE = 500
+
+
+class Scheduler(Protocol):
+    """What a JobManager needs of the service it belongs to."""
+
+    trigger_manager: TriggerManager
+
+    def wake(self) -> None:
+        """Something may be due sooner than the dispatcher thinks."""
+
+
+class JobManager:
+    """Creates jobs, runs claimed executions, and hands their outcomes to the recorder."""
+
+    def __init__(self, app_context: AppContext, scheduler: Scheduler) -> None:
+        self._runtime = Runtime.of(app_context)
+        self._scheduler = scheduler
+        self._runners: dict[str, TaskRunner] = {}
+        self._stuck: dict[str, Claim] = {}
+        settings = self._runtime.settings
+        self.settler = Settler(scheduler.trigger_manager, settings.default_retry, self._runtime.rng)
+        self.recorder = Recorder(self._runtime, self.settler)
+
+    async def create_job(
+        self, name: str, function_name: str, parameters: Mapping[str, Any], schedule_info: Mapping[str, Any]
+    ) -> Result:
+        """A new scheduled job; Result data `{"job_id", "task_id", "status", "next_execution"}`.
+
+        `function_name` is `module_id:function_name`, or the bare name where `schedule_info` has the `module_id` or only
+        one module offers that function. `schedule_info` holds the schedule and any other field of a task.
+        """
+        return await self._create_job(name, function_name, parameters, schedule_info)
+
+    @returns_result
+    async def _create_job(
+        self, name: str, function_name: str, parameters: Mapping[str, Any], schedule_info: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        fields = dict(schedule_info)
+        module_id, separator, bare_name = function_name.rpartition(":")
+        if separator:
+            fields["module_id"] = module_id
+        elif "module_id" not in fields:
+            fields["module_id"] = self._runtime.registry.find_module_of(function_name)
+        fields |= {"name": name, "function_name": bare_name, "parameters": dict(parameters)}
+        created = await self.create(parse_task_config(fields))
+        return {"job_id": created["task_id"], **created}
+
+    async def create(self, config: TaskConfig) -> dict[str, Any]:
+        """Check and store a job; returns when it is durable. Raises the ModuleError that says what is wrong."""
+        values = self.event_values(config)
+        await self._runtime.db_ops.create_task(values)
+        self._scheduler.wake()
+        return {"task_id": values["id"], "status": "scheduled", "next_execution": values["next_execution"]}
+
+    def event_values(self, config: TaskConfig) -> dict[str, Any]:
+        """The row of a new event."""
+        now = self._runtime.clock.now()
+        self._runtime.registry.get(config.module_id, config.function_name).validate(config.parameters)
+        schedule = self.schedule_values(config)
+        return {
+            "id": new_id(),
+            "name": config.name,
+            "description": config.description,
+            "module_id": config.module_id,
+            "function_name": config.function_name,
+            "parameters": config.parameters,
+            **schedule,
+            "max_executions": config.max_executions,
+            "status": "pending",
+            "timeout_s": config.timeout_seconds,
+            "retry": config.retry.model_dump() if config.retry else None,
+            "delivery": config.delivery,
+            "unique_key": config.unique_key,
+            "tags": config.tags or None,
+            "trace_session_id": current_session_id() or self._runtime.session_id,
+            "created_at": now,
+            "updated_at": now,
+        }
+
+    def schedule_values(self, config: TaskConfig) -> dict[str, Any]:
+        """The columns that hold a schedule, and when it fires first. Raises InvalidTrigger, ScheduleInPast."""
+        now = self._runtime.clock.now()
+        fields = config.trigger_fields(self._runtime.settings.timezone)
+        asked_for = fields.get("schedule_time")
+        if config.is_recurring and asked_for is None and not config.cron_expression:
+            fields["schedule_time"] = fields.get("start_time") or now
+        trigger = trigger_from_spec(fields)
+        if not config.is_recurring and asked_for is not None and asked_for < now - ON_TIME and not config.allow_past:
+            raise ScheduleInPast(
+                f"schedule_time is {asked_for.isoformat()}, which has passed: give a time in the future, "
+                "or allow_past to run it at once."
+            )
+        next_execution = first_fire(trigger, now, asked_for=asked_for) if config.is_recurring else asked_for
+        if next_execution is None:
+            raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
+        columns = schedule_columns(fields, recurring=config.is_recurring, anchor=fields.get("schedule_time"))
+        return {**columns, "next_execution": next_execution}
+
+    @returns_result
+    async def execute_job(self, job_id: str) -> dict[str, Any]:
+        """Run a job now, by hand; Result data `{"execution_id", "status": "running"}`. Its schedule is left alone."""
+        return await self.execute(job_id)
+
+    async def execute(self, job_id: str) -> dict[str, Any]:
+        """As execute_job, raising instead of returning a failure."""
+        now = self._runtime.clock.now()
+        execution_id = new_id()
+        session_id = current_session_id()
+        await self._runtime.db_ops.change_task(
+            job_id, lambda event: control.execute_now(event, execution_id, now, session_id), now
+        )
+        self._scheduler.wake()
+        return {"execution_id": execution_id, "status": "running"}
+
+    @returns_result
+    async def update_job_status(
+        self, job_id: str, status: str, result: Any = None, error: str | None = None
+    ) -> dict[str, Any]:
+        """Set a job's status: pending (resume), paused, cancelled, or completed / failed, which end it for good.
+
+        `result` and `error` are kept with the job: the error as its last one, the result in the answer only.
+        """
+        now = self._runtime.clock.now()
+        stored, _ = storable(result, self._runtime.settings.result_max_bytes)
+        await self._runtime.db_ops.change_task(job_id, lambda event: self._status_change(event, status, error), now)
+        self._scheduler.wake()
+        return {"job_id": job_id, "status": status, "result": stored}
+
+    def _status_change(self, event: Any, status: str, error: str | None) -> EventChange:
+        if status == "pending":
+            passed = self._scheduler.trigger_manager.skip_paused(event, self._runtime.clock.now())
+            change = control.resume(event, passed)
+        elif status == "paused":
+            change = control.pause(event, error)
+        elif status == "cancelled":
+            change = control.cancel(event)
+        elif status in ("completed", "failed"):
+            if event.status not in ("pending", "paused"):
+                raise InvalidState(f"Job {event.id} is {event.status}: only a live one can be set to {status}.")
+            change = EventChange({"status": status, "next_execution": None}, cancel_waiting=True)
+        else:
+            raise InvalidTask(f"{status!r} is no status: use pending, paused, completed, failed or cancelled.")
+        if error is not None and change.values:
+            change.values["last_error"] = clean_text(error)[:4000]
+        return change
+
+    @returns_result
+    async def cleanup_completed_jobs(self) -> dict[str, Any]:
+        """Delete jobs that were finished for `keep_execution_history` days, with their history; data `{"deleted"}`."""
+        return {"deleted": await self.delete_finished(self._runtime.settings.keep_execution_history)}
+
+    async def delete_finished(self, days: int) -> int:
+        """Delete what can never run again and ended more than `days` ago, batch by batch; returns how many went."""
+        before = self._runtime.clock.now() - timedelta(days=days)
+        total = 0
+        while deleted := await self._runtime.db_ops.delete_finished_tasks(before, DELETED_AT_ONCE):
+            total += deleted
+        return total
+
+    @property
+    def running(self) -> Collection[str]:
+        """The executions that this process holds, those included whose outcome is being written."""
+        return list(self._runners)
+
+    @property
+    def stuck(self) -> list[Claim]:
+        """Executions that are settled but whose function is still alive; each keeps its slot."""
+        return list(self._stuck.values())
+
+    def context_of(self, execution_id: str) -> ExecutionContext | None:
+        """What the function of an execution running here was told, its progress included."""
+        runner = self._runners.get(execution_id)
+        return runner.context if runner else None
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Ask every running function to end."""
+        self.stop_some(self.running, reason)
+
+    def stop_some(self, execution_ids: Collection[str], reason: StopReason) -> None:
+        """Ask these functions to end; ids that are not running here are passed over."""
+        for execution_id in execution_ids:
+            runner = self._runners.get(execution_id)
+            if runner is not None:
+                runner.stop(reason)
+
+    async def run(self, claim: Claim) -> None:
+        """Run a claimed execution: resolve -> call -> judge -> record. Returns when the slot is free again."""
+        clock = self._runtime.clock
+        runner: TaskRunner | None = None
+        began = clock.monotonic()
+        try:
+            runner = self._runner_for(claim)
+            self._runners[claim.execution_id] = runner
+            outcome = await runner.run(self._resolve_parameters(claim))
+        except ModuleError as error:
+            outcome = Outcome("failed", error=error.message, error_type=error.error_code)
+        duration = clock.monotonic() - began
+        self._log(claim, outcome)
+        finished = Finished(
+            execution_id=claim.execution_id,
+            fence=claim.fence,
+            outcome=outcome,
+            end_time=max(clock.now(), claim.start_time),
+            duration_ms=duration * 1000,
+            cpu_ms=runner.cpu_seconds * 1000 if runner else None,
+        )
+        if runner is not None and runner.stuck:
+            self._stuck[claim.execution_id] = claim
+        try:
+            await self.recorder.record(finished)
+            if runner is not None and runner.stuck:
+                await runner.finished()
+        finally:
+            self._runners.pop(claim.execution_id, None)
+            self._stuck.pop(claim.execution_id, None)
+
+    def _runner_for(self, claim: Claim) -> TaskRunner:
+        settings = self._runtime.settings
+        context = ExecutionContext(
+            task_id=claim.event.id,
+            execution_id=claim.execution_id,
+            scheduled_for=claim.scheduled_for,
+            attempt=claim.attempt,
+            fence=claim.fence,
+            trace_session_id=claim.trace_session_id,
+        )
+        return TaskRunner(
+            self._runtime.registry.get(claim.event.module_id, claim.event.function_name),
+            context,
+            timeout=claim.event.timeout_s or settings.execution_timeout,
+            grace=settings.cancel_grace_seconds,
+            result_max_bytes=settings.result_max_bytes,
+        )
+
+    def _resolve_parameters(self, claim: Claim) -> Any:
+        # Rows are input too: whoever can write them is not the one who registered the function.
+        task = self._runtime.registry.get(claim.event.module_id, claim.event.function_name)
+        parameters = claim.event.parameters
+        return task.validate(parameters if isinstance(parameters, dict) else {})
+
+    def _log(self, claim: Claim, outcome: Outcome) -> None:
+        if outcome.note:
+            logger.warning("execution %s of task %s: %s", claim.execution_id, claim.event.id, outcome.note)
+        if outcome.state in ("failed", "timed_out"):
+            details = f"Task {claim.event.name} failed: {outcome.error_type}: {outcome.error}"
+            logger.error(
+                error_message(module_id=MODULE_ID, error_type="TASK_EXECUTION_FAILED", details=clean_text(details)),
+                extra={"task_id": claim.event.id, "execution_id": claim.execution_id, "attempt": claim.attempt},
+            )
+        else:
+            logger.debug("execution %s of task %s %s", claim.execution_id, claim.event.id, outcome.state)
+
+
+async def settle_all(tasks: Collection[asyncio.Task[None]], seconds: float) -> set[asyncio.Task[None]]:
+    """Wait for these up to `seconds`; returns those that are still going."""
+    if not tasks:
+        return set()
+    _, pending = await asyncio.wait(tasks, timeout=seconds)
+    return pending

@@ -1,0 +1,122 @@
+"""Group commit: outcomes that arrive while a transaction is under way share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from dataclasses import replace
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
+
+from modules.core.background import backoff_seconds
+from modules.core.scheduler.db_ops import Finished
+from modules.core.scheduler.outcomes import Outcome
+from modules.core.scheduler.runtime import Runtime
+from modules.core.scheduler.settlement import Settler
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+class Recorder:
+    """Writes outcomes durably. `record` returns when its outcome is on disk, however long the database is away."""
+
+    def __init__(self, runtime: Runtime, settler: Settler) -> None:
+        self._runtime = runtime
+        self._settler = settler
+        self._queue: deque[tuple[Finished, asyncio.Future[bool]]] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failures = 0
+        self.stale = 0
+
+    @property
+    def waiting(self) -> int:
+        """Outcomes that are not on disk yet."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        if self._task is None or self._task.done():
+            self._stopping.clear()
+            self._task = asyncio.create_task(self._run(), name="core.scheduler recorder")
+
+    async def record(self, finished: Finished) -> bool:
+        """True when the outcome was recorded; False when the execution was no longer this process's to close."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.append((finished, future))
+        self._arrived.set()
+        return await future
+
+    async def stop(self, patience: float) -> None:
+        """Write what is waiting, for `patience` seconds at most. What stays unwritten is recovered by its lease."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._stopping.set()
+        self._arrived.set()
+        done, _ = await asyncio.wait((task,), timeout=patience)
+        if not done:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            logger.error("%d outcomes could not be written before the stop; they will be recovered", len(self._queue))
+        for _, future in self._queue:
+            future.cancel()
+        self._queue.clear()
+
+    async def _run(self) -> None:
+        while self._queue or not self._stopping.is_set():
+            self._arrived.clear()
+            if not self._queue:
+                await self._arrived.wait()
+                continue
+            batch = [self._queue[index] for index in range(min(BATCH, len(self._queue)))]
+            try:
+                await self._write(batch)
+            except Exception:
+                self.failures += 1
+                delay = backoff_seconds(self.failures)
+                logger.exception("outcomes cannot be written; %d wait, next try in %.1f s", len(self._queue), delay)
+                await self._runtime.clock.wait(self._stopping, delay)
+                continue
+            self.failures = 0
+            for _ in batch:
+                self._queue.popleft()
+
+    async def _write(self, batch: list[tuple[Finished, asyncio.Future[bool]]]) -> None:
+        try:
+            mine = await self._complete([finished for finished, _ in batch])
+        except (DBAPIError, StatementError) as error:
+            if isinstance(error, OperationalError | InterfaceError) or len(batch) == 1:
+                raise
+            mine = await self._write_one_by_one([finished for finished, _ in batch])
+        for finished, future in batch:
+            recorded = finished.execution_id in mine
+            if not recorded:
+                self.stale += 1
+                logger.warning("execution %s had lost its lease; its outcome was not recorded", finished.execution_id)
+            if not future.done():
+                future.set_result(recorded)
+
+    async def _write_one_by_one(self, batch: list[Finished]) -> set[str]:
+        """One outcome that the database refuses must not hold up the others: its content is replaced by the reason."""
+        mine: set[str] = set()
+        for finished in batch:
+            try:
+                mine |= await self._complete([finished])
+            except (DBAPIError, StatementError) as error:
+                if isinstance(error, OperationalError | InterfaceError):
+                    raise
+                logger.exception("the outcome of execution %s cannot be stored", finished.execution_id)
+                reason = "The outcome could not be stored; the log has the reason."
+                mine |= await self._complete(
+                    [replace(finished, outcome=Outcome(finished.outcome.state, error=reason, error_type="storage"))]
+                )
+        return mine
+
+    async def _complete(self, finished: list[Finished]) -> set[str]:
+        return await self._runtime.db_ops.complete_executions(finished, self._settler, self._runtime.clock.now())

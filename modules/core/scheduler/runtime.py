@@ -1,0 +1,39 @@
+"""What the parts of one scheduler share. Built once in phase 1 and handed out as a service."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modules.core.clock import Clock
+from modules.core.database import Database
+from modules.core.ids import new_id
+from modules.core.scheduler.db_ops import DbOps
+from modules.core.scheduler.module_settings import SchedulerSettings
+from modules.core.scheduler.task_registry import TaskRegistry
+
+if TYPE_CHECKING:
+    from modules.core.app_context import AppContext
+
+RUNTIME_SERVICE = "core.scheduler.runtime"
+
+
+@dataclass(slots=True)
+class Runtime:
+    """Settings, clock, statements and registry; `node_id` is new at each start of the background processing."""
+
+    settings: SchedulerSettings
+    clock: Clock
+    database: Database
+    db_ops: DbOps
+    registry: TaskRegistry
+    session_id: str
+    node_id: str = field(default_factory=new_id)
+    rng: random.Random = field(default_factory=random.Random)
+
+    @classmethod
+    def of(cls, app_context: AppContext) -> Runtime:
+        """The runtime that the scheduler's module registered."""
+        runtime: Runtime = app_context.get_service(RUNTIME_SERVICE)
+        return runtime

@@ -1,0 +1,49 @@
+"""From an outcome to what follows: triggers, the retry policy and the state machine put together. No I/O."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+
+from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
+from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.lifecycle import Attempt, EventState, RetryPolicy, Settlement, settle
+from modules.core.scheduler.outcomes import Outcome
+from modules.core.scheduler.task_config import retry_policy
+from modules.core.scheduler.trigger_manager import TriggerManager
+from modules.core.scheduler.triggers import InvalidTrigger
+
+
+class Settler:
+    """Decides what an outcome means for its event."""
+
+    def __init__(self, triggers: TriggerManager, default_retry: RetryPolicy, rng: random.Random) -> None:
+        self._triggers = triggers
+        self._default_retry = default_retry
+        self._rng = rng
+
+    def __call__(
+        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime
+    ) -> tuple[Settlement, Firing]:
+        """The event's new status, the next attempt, and the fire times that the run overlapped."""
+        skipped = self._overlapped(event, execution, outcome, now)
+        state = EventState(
+            status=event.status,  # type: ignore[arg-type]  # the table's check constraint holds it to the literal
+            recurring=event.recurring,
+            next_execution=skipped.next_execution,
+            delivery=event.delivery,  # type: ignore[arg-type]
+            retry=retry_policy(event.retry, self._default_retry),
+        )
+        attempt = Attempt(
+            execution.attempt, execution.failures, execution.abandonments, scheduled=execution.kind == "schedule"
+        )
+        return settle(state, attempt, outcome.state, now, self._rng), skipped
+
+    def _overlapped(self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime) -> Firing:
+        # Nobody worked while a dead process was thought alive: those times are late, not overlapped.
+        if event.status != "pending" or outcome.state in ("abandoned", "interrupted"):
+            return Firing(None, event.next_execution)
+        try:
+            return self._triggers.skip_overlapped(event, execution.start_time, now)
+        except InvalidTrigger:
+            return Firing(None, event.next_execution)  # the next firing parks the event and says why

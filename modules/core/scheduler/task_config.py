@@ -1,0 +1,164 @@
+"""A task as callers describe it, checked, and as the columns of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from modules.core.errors import did_you_mean
+from modules.core.scheduler.errors import InvalidTask
+from modules.core.scheduler.input_rules import checked_parameters, one_line, several_lines, to_moment
+from modules.core.scheduler.lifecycle import RetryPolicy
+from modules.core.scheduler.triggers import parse_interval, zone
+
+LARGEST_COUNT = 2**31 - 1
+
+Line100 = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(one_line)]
+Moment = datetime | StrictStr
+
+
+class RetryConfig(BaseModel):
+    """How a failing occurrence is tried again. `max_attempts` counts the first attempt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_attempts: StrictInt = Field(ge=1, le=100)
+    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
+    delay_seconds: float = Field(10.0, ge=0, le=86_400, strict=True, allow_inf_nan=False)
+    max_delay_seconds: float = Field(3600.0, ge=0, le=604_800, strict=True, allow_inf_nan=False)
+    jitter: StrictBool = True
+
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(**self.model_dump())
+
+
+class ScheduleConfig(BaseModel):
+    """When a task runs: once at `schedule_time`, or again and again by interval or cron expression."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schedule_time: Moment | None = Field(None, description="First (or only) time; the anchor of intervals")
+    recurring: StrictBool | None = Field(
+        None, description="Defaults to true when an interval or cron expression is given"
+    )
+    interval_type: StrictStr | None = Field(
+        None, max_length=20, description="seconds, minutes, hours, days, weeks, months, years"
+    )
+    interval_value: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT)
+    interval: StrictStr | None = Field(None, max_length=100, description='"6 hours", "1h30m", "PT1H"')
+    cron_expression: StrictStr | None = Field(None, min_length=1, max_length=200)
+    timezone: StrictStr | None = Field(None, max_length=64, description="IANA name; wall-clock times are read in it")
+    start_time: Moment | None = Field(None, description="Nothing fires before")
+    end_time: Moment | None = Field(None, description="Nothing fires after")
+    max_executions: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT)
+
+    @model_validator(mode="after")
+    def _aware(self) -> Self:
+        if self.timezone is not None:
+            zone(self.timezone)
+        for name in ("schedule_time", "start_time", "end_time"):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, to_moment(value, zone=self.timezone))
+        return self
+
+    @property
+    def is_recurring(self) -> bool:
+        repeats = any((self.interval_type, self.interval_value, self.interval, self.cron_expression))
+        return bool(self.recurring) if self.recurring is not None else repeats
+
+    def trigger_fields(self, default_timezone: str) -> dict[str, Any]:
+        """The fields that make the trigger, as `trigger_from_spec` takes them."""
+        fields = self.model_dump(
+            exclude={"max_executions"}, include=set(ScheduleConfig.model_fields), exclude_none=True
+        )
+        fields.setdefault("timezone", default_timezone)
+        if self.interval is not None and self.interval_type is None and self.interval_value is None:
+            value, unit = parse_interval(self.interval)
+            fields |= {"interval_type": unit, "interval_value": value}
+            del fields["interval"]
+        return fields
+
+
+class TaskConfig(ScheduleConfig):
+    """Everything that `schedule_task` takes. Unknown fields are refused."""
+
+    name: Line100
+    description: Annotated[StrictStr, Field(max_length=2000), AfterValidator(several_lines)] | None = None
+    module_id: Line100
+    function_name: Line100
+    parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
+    timeout_seconds: float | None = Field(None, gt=0, le=31_536_000, strict=True, allow_inf_nan=False)
+    retry: RetryConfig | None = None
+    delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    unique_key: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(one_line)] | None = None
+    tags: list[Annotated[StrictStr, Field(min_length=1, max_length=50), AfterValidator(one_line)]] = Field(
+        default_factory=list, max_length=20
+    )
+    allow_past: StrictBool = False
+
+
+def parse_task_config(config: Mapping[str, Any] | TaskConfig) -> TaskConfig:
+    """A TaskConfig, or InvalidTask, whose message names the first problem and whose details list all."""
+    if isinstance(config, TaskConfig):
+        return config
+    if not isinstance(config, Mapping):
+        raise InvalidTask(
+            "A task is described by a dict, such as {'name': ..., 'module_id': ..., 'function_name': ...}."
+        )
+    try:
+        return TaskConfig.model_validate(dict(config))
+    except ValidationError as error:
+        raise invalid_task(error, TaskConfig) from error
+
+
+def invalid_task(error: ValidationError, model: type[BaseModel]) -> InvalidTask:
+    """What is wrong with a task's fields, without repeating what was sent."""
+    problems = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in item["loc"][:3])[:100]
+        problem = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            problem = f"there is no such field.{did_you_mean(field, model.model_fields)}"
+        problems.append({"field": field, "problem": problem})
+    first = problems[0]
+    return InvalidTask(
+        f"{first['field'] or 'task'}: {first['problem']}".rstrip(".") + ".", details={"problems": problems[:20]}
+    )
+
+
+def schedule_columns(fields: Mapping[str, Any], *, recurring: bool, anchor: datetime | None) -> dict[str, Any]:
+    """The columns of an event that hold its schedule; what has no column of its own goes into `trigger`."""
+    rest = {name: fields[name].isoformat() for name in ("start_time",) if fields.get(name) is not None}
+    return {
+        "recurring": recurring,
+        "interval_type": fields.get("interval_type"),
+        "interval_value": fields.get("interval_value"),
+        "cron_expression": fields.get("cron_expression"),
+        "timezone": fields["timezone"],
+        "anchor_time": anchor,
+        "end_time": fields.get("end_time"),
+        "trigger": rest or None,
+    }
+
+
+def retry_policy(stored: Mapping[str, Any] | None, default: RetryPolicy) -> RetryPolicy:
+    """A stored policy, over the default one for what it leaves out."""
+    if not stored:
+        return default
+    known = asdict(default)
+    return RetryPolicy(**(known | {name: value for name, value in stored.items() if name in known}))

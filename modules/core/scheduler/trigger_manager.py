@@ -1,0 +1,99 @@
+"""When events fire: the triggers of stored events, and the questions the specification asks of a clock."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from modules.core.clock import host_timezone_of
+from modules.core.scheduler import firing
+from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.triggers import Trigger, trigger_from_spec
+
+if TYPE_CHECKING:
+    from modules.core.app_context import AppContext
+    from modules.core.scheduler.db_models import ScheduledEvent
+
+CACHED_TRIGGERS = 10_000
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TriggerManager:
+    """Pure triggers plus the application's clock."""
+
+    def __init__(self, app_context: AppContext) -> None:
+        self._clock = app_context.clock
+        self._cache: OrderedDict[tuple[str, int], Trigger] = OrderedDict()
+
+    def calculate_next_execution(
+        self, interval_type: str, interval_value: int, last_execution: datetime | None
+    ) -> datetime:
+        """One interval after `last_execution` (naive: the host's local time), in UTC; now, if it never ran.
+
+        `interval_type` is seconds, minutes, hours, days, weeks, months or years. Raises InvalidTrigger.
+        """
+        trigger = trigger_from_spec(self.create_recurring_schedule(interval_type, interval_value))
+        if last_execution is None:
+            return self._clock.now()
+        last = last_execution if last_execution.tzinfo else host_timezone_of(last_execution)
+        following = trigger.next_after(last)
+        return following or last
+
+    def is_execution_due(self, next_execution: datetime | None) -> bool:
+        """Whether that moment (naive: the host's local time) has come. Nothing is due that has no next execution."""
+        if next_execution is None:
+            return False
+        moment = next_execution if next_execution.tzinfo else host_timezone_of(next_execution)
+        return moment <= self._clock.now()
+
+    def create_recurring_schedule(self, interval_type: str, interval_value: int) -> dict[str, Any]:
+        """The schedule fields of a recurring task, checked; to be merged into a task's configuration."""
+        schedule = {"recurring": True, "interval_type": interval_type, "interval_value": interval_value}
+        trigger_from_spec(schedule)
+        return schedule
+
+    def trigger_of(self, event: ScheduledEvent) -> Trigger:
+        """The trigger of a stored event. Raises InvalidTrigger for a row that no longer makes sense."""
+        key = (event.id, event.version)
+        trigger = self._cache.get(key)
+        if trigger is None:
+            trigger = trigger_from_spec(schedule_fields(event))
+            self._cache[key] = trigger
+            if len(self._cache) > CACHED_TRIGGERS:
+                self._cache.popitem(last=False)
+        return trigger
+
+    def decide_firing(self, event: ScheduledEvent, now: datetime) -> Firing:
+        """What a due event does now. Raises InvalidTrigger for a row that no longer makes sense."""
+        due = event.next_execution or now
+        remaining = None if event.max_executions is None else event.max_executions - event.fired_count
+        return firing.decide(
+            self.trigger_of(event), due, now, recurring=event.recurring, catch_up=event.catch_up, remaining=remaining
+        )
+
+    def skip_overlapped(self, event: ScheduledEvent, since: datetime, now: datetime) -> Firing:
+        """Drop the fire times that passed while an execution of the event ran from `since` to `now`."""
+        if not event.recurring:
+            return Firing(None, event.next_execution)
+        return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
+
+    def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
+        """Drop every fire time of a recurring event that passed during a pause; a one-time event stays due."""
+        if not event.recurring:
+            return Firing(None, event.next_execution)
+        return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
+
+
+def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:
+    """An event's schedule as the fields of a task: what `trigger_from_spec` takes, and what the door shows."""
+    return {
+        "schedule_time": event.anchor_time,
+        "recurring": event.recurring,
+        "interval_type": event.interval_type,
+        "interval_value": event.interval_value,
+        "cron_expression": event.cron_expression,
+        "timezone": event.timezone,
+        "end_time": event.end_time,
+        **(event.trigger or {}),
+    }

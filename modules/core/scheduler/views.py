@@ -1,0 +1,98 @@
+"""Rows as the door shows them: here an event becomes a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules.core.scheduler.db_models import ApiKey, CleanupConfig, EventExecution, ScheduledEvent
+
+
+def shown_status(event: ScheduledEvent) -> str:
+    """The stored status, or "running" while an execution of a pending task is under way."""
+    return "running" if event.status == "pending" and event.active_execution_id is not None else event.status
+
+
+def task_view(event: ScheduledEvent) -> dict[str, Any]:
+    """A task with everything that its owner may want to know; times are aware UTC."""
+    return {
+        "id": event.id,
+        "name": event.name,
+        "description": event.description,
+        "module_id": event.module_id,
+        "function_name": event.function_name,
+        "parameters": event.parameters,
+        "status": shown_status(event),
+        "recurring": event.recurring,
+        "interval_type": event.interval_type,
+        "interval_value": event.interval_value,
+        "cron_expression": event.cron_expression,
+        "timezone": event.timezone,
+        "schedule_time": event.anchor_time,
+        "end_time": event.end_time,
+        "next_execution": event.next_execution,
+        "last_execution": event.last_execution,
+        "execution_count": event.execution_count,
+        "max_executions": event.max_executions,
+        "last_error": event.last_error,
+        "active_execution_id": event.active_execution_id,
+        "pause_reason": event.pause_reason,
+        "timeout_seconds": event.timeout_s,
+        "retry": event.retry,
+        "delivery": event.delivery,
+        "unique_key": event.unique_key,
+        "tags": event.tags or [],
+        "version": event.version,
+        "created_at": event.created_at,
+        "updated_at": event.updated_at,
+    }
+
+
+def execution_view(execution: EventExecution) -> dict[str, Any]:
+    """One attempt as history shows it; `success` is None while it is open."""
+    return {
+        "id": execution.id,
+        "task_id": execution.event_id,
+        "start_time": execution.start_time,
+        "end_time": execution.end_time,
+        "success": execution.success,
+        "result": execution.result,
+        "error": execution.error,
+        "error_type": execution.error_type,
+        "trace_session_id": execution.trace_session_id,
+        "state": execution.state,
+        "scheduled_for": execution.scheduled_for,
+        "kind": execution.kind,
+        "attempt": execution.attempt,
+        "duration_ms": execution.duration_ms,
+        "cpu_ms": execution.cpu_ms,
+        "lateness_ms": execution.lateness_ms,
+        "node_id": execution.node_id,
+    }
+
+
+def cleanup_view(config: CleanupConfig) -> dict[str, Any]:
+    """A registered cleanup with the report of its last run."""
+    return {
+        "id": config.id,
+        "module_id": config.module_id,
+        "cleanup_type": config.cleanup_type,
+        "name": config.name,
+        "config": config.config,
+        "enabled": config.enabled,
+        "last_run": config.last_run,
+        "next_run": config.next_run,
+        "last_report": config.last_report,
+    }
+
+
+def api_key_view(key: ApiKey) -> dict[str, Any]:
+    """A key without anything secret: the prefix is how people tell keys apart."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scope": key.scope,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }
