@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,6 +18,7 @@ from modules.core.module import Module, load_modules
 from modules.core.settings import AppSettings, ModuleSettings
 
 S = TypeVar("S", bound=ModuleSettings)
+Hook = Callable[[], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
@@ -48,6 +50,8 @@ class AppContext:
         self._modules: list[Module] | None = None
         self._registering: Module | None = None
         self._to_stop: list[Module] = []
+        self._background: list[tuple[Hook, Hook]] = []
+        self._background_to_stop: list[Hook] = []
 
     def module_settings(self, module_id: str, model: type[S]) -> S:
         """A module's settings: from code (`AppSettings.module_settings`), then the environment, then .env."""
@@ -81,6 +85,10 @@ class AppContext:
         """Offer a router; the application includes those added in phase 1."""
         self.routers.append(router)
 
+    def add_background(self, start: Hook, stop: Hook) -> None:
+        """Announce work that begins when every module has started and ends before the first of them is stopped."""
+        self._background.append((start, stop))
+
     def register_modules(self) -> None:
         """Phase 1 of every module in `settings.modules`. Runs once; later calls do nothing."""
         if self._modules is not None:
@@ -103,12 +111,24 @@ class AppContext:
             for module in self._modules or ():
                 self._to_stop.append(module)
                 await module.start(self)
+            for start, stop in self._background:
+                self._background_to_stop.append(stop)
+                await start()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Stop the modules in reverse order, then close the database. Idempotent; one failure stops no other stop."""
+        """Stop background work, then the modules in reverse order, then close the database.
+
+        Idempotent; one failure stops no other stop.
+        """
+        while self._background_to_stop:
+            stop = self._background_to_stop.pop()
+            try:
+                await stop()
+            except Exception:
+                logger.exception("stopping background work failed")
         while self._to_stop:
             module = self._to_stop.pop()
             try:

@@ -107,7 +107,19 @@ def returns_result(
     Anything else that it raises is logged with its traceback and becomes INTERNAL_ERROR: callers of a
     module never need a try.
     """
+    return _bridge(method, ModuleError.code)
 
+
+def returns_result_or(
+    code: str,
+) -> Callable[[Callable[Concatenate[S, P], Awaitable[Any]]], Callable[Concatenate[S, P], Coroutine[Any, Any, Result]]]:
+    """As returns_result, with a code of its own for what nobody expected."""
+    return lambda method: _bridge(method, code)
+
+
+def _bridge(
+    method: Callable[Concatenate[S, P], Awaitable[Any]], unexpected: str
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, Result]]:
     async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
         try:
             return Result.success(data=await method(self, *args, **kwargs))
@@ -115,9 +127,8 @@ def returns_result(
             return Result.from_error(error)
         except Exception:
             logger.exception("%s failed", method.__qualname__)
-            return Result.from_error(
-                ModuleError(f"{method.__name__} failed for an unexpected reason; the log of this process has it.")
-            )
+            message = f"{method.__name__} failed for an unexpected reason; the log of this process has it."
+            return Result.from_error(ModuleError(message, code=unexpected))
 
     update_wrapper(wrapper, method)
     return wrapper

@@ -1,1 +1,1 @@
-"""Example modules: the specification's own examples made real. They load only with `scheduler serve --examples`."""
+"""Example modules: the scheduler's documentation made real. They load only with `scheduler serve --examples`."""

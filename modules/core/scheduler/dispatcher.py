@@ -14,8 +14,6 @@ from modules.core.scheduler.trigger_manager import TriggerManager
 
 logger = logging.getLogger(__name__)
 
-LONGEST_EXACT_SLEEP = 30.0
-
 
 class Dispatcher:
     """Fires and claims while there are free slots. `tick` returns its own delay; `run_once` is for tests and tools."""
@@ -67,15 +65,14 @@ class Dispatcher:
             seconds = (result.next_due - self._runtime.clock.now()).total_seconds()
             return min(max(seconds, 0.0), settings.poll_ceiling_seconds)
 
-    async def run_once(self) -> int:
-        """One tick, then wait for everything that runs; returns how many executions were taken on."""
+    async def run_once(self) -> list[str]:
+        """One tick, then wait for everything that runs; returns the ids of the executions that the tick took on."""
         before = set(self._running)
         await self.tick()
-        started = len(set(self._running) - before)
+        taken = [execution_id for execution_id in self._running if execution_id not in before]
         while self._running:
-            await asyncio.wait(self._running.values())
-            await asyncio.sleep(0)
-        return started
+            await asyncio.wait(tuple(self._running.values()))
+        return taken
 
     async def drain(self, seconds: float) -> None:
         """Take on nothing more and wait for what runs, up to `seconds` or until `hurry()`."""
@@ -84,11 +81,13 @@ class Dispatcher:
             return
         logger.info("waiting up to %.0f s for %d running tasks", seconds, len(self._running))
         hurry = asyncio.create_task(self._hurry.wait())
-        everything = asyncio.gather(*self._running.values(), return_exceptions=True)
+        everything = asyncio.create_task(asyncio.wait(tuple(self._running.values())))
         try:
             await asyncio.wait((hurry, everything), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             hurry.cancel()
+            everything.cancel()
+            await asyncio.wait((hurry, everything))
 
     def hurry(self) -> None:
         """Stop waiting for running tasks: a second signal says so."""
@@ -97,7 +96,7 @@ class Dispatcher:
     async def settled(self, seconds: float) -> int:
         """Wait until every slot is free, up to `seconds`; returns how many are not."""
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=seconds)
+            await asyncio.wait(tuple(self._running.values()), timeout=seconds)
         return len(self._running)
 
     def _start(self, claim: Claim) -> None:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modules.core.error_handler import error_message
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
-from modules.core.result import Result, returns_result
+from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
 from modules.core.scheduler.db_ops import Claim, EventChange, Finished
-from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
+from modules.core.scheduler.errors import InvalidState, InvalidTask
 from modules.core.scheduler.execution import ExecutionContext
-from modules.core.scheduler.firing import ON_TIME, first_fire
+from modules.core.scheduler.housekeeper import Housekeeper
+from modules.core.scheduler.new_event import event_values
 from modules.core.scheduler.outcomes import Outcome, clean_text, storable
 from modules.core.scheduler.recorder import Recorder
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.settlement import Settler
-from modules.core.scheduler.task_config import TaskConfig, parse_task_config, schedule_columns
+from modules.core.scheduler.task_config import TaskConfig, parse_task_config
 from modules.core.scheduler.task_runner import StopReason, TaskRunner
 from modules.core.scheduler.trigger_manager import TriggerManager
-from modules.core.scheduler.triggers import trigger_from_spec
 from modules.core.session import current_session_id
 
 if TYPE_CHECKING:
@@ -33,13 +31,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODULE_ID = "core.scheduler"
-DELETED_AT_ONCE = 500
 
 
 class Scheduler(Protocol):
     """What a JobManager needs of the service it belongs to."""
 
     trigger_manager: TriggerManager
+    housekeeper: Housekeeper
 
     def wake(self) -> None:
         """Something may be due sooner than the dispatcher thinks."""
@@ -57,20 +55,15 @@ class JobManager:
         self.settler = Settler(scheduler.trigger_manager, settings.default_retry, self._runtime.rng)
         self.recorder = Recorder(self._runtime, self.settler)
 
+    @returns_result_or("TASK_SCHEDULING_FAILED")
     async def create_job(
         self, name: str, function_name: str, parameters: Mapping[str, Any], schedule_info: Mapping[str, Any]
-    ) -> Result:
+    ) -> dict[str, Any]:
         """A new scheduled job; Result data `{"job_id", "task_id", "status", "next_execution"}`.
 
         `function_name` is `module_id:function_name`, or the bare name where `schedule_info` has the `module_id` or only
         one module offers that function. `schedule_info` holds the schedule and any other field of a task.
         """
-        return await self._create_job(name, function_name, parameters, schedule_info)
-
-    @returns_result
-    async def _create_job(
-        self, name: str, function_name: str, parameters: Mapping[str, Any], schedule_info: Mapping[str, Any]
-    ) -> dict[str, Any]:
         fields = dict(schedule_info)
         module_id, separator, bare_name = function_name.rpartition(":")
         if separator:
@@ -83,54 +76,17 @@ class JobManager:
 
     async def create(self, config: TaskConfig) -> dict[str, Any]:
         """Check and store a job; returns when it is durable. Raises the ModuleError that says what is wrong."""
-        values = self.event_values(config)
-        await self._runtime.db_ops.create_task(values)
+        runtime = self._runtime
+        values = event_values(
+            config,
+            runtime.registry,
+            runtime.clock.now(),
+            default_timezone=runtime.settings.timezone,
+            session_id=current_session_id() or runtime.session_id,
+        )
+        await runtime.db_ops.create_task(values)
         self._scheduler.wake()
         return {"task_id": values["id"], "status": "scheduled", "next_execution": values["next_execution"]}
-
-    def event_values(self, config: TaskConfig) -> dict[str, Any]:
-        """The row of a new event."""
-        now = self._runtime.clock.now()
-        self._runtime.registry.get(config.module_id, config.function_name).validate(config.parameters)
-        schedule = self.schedule_values(config)
-        return {
-            "id": new_id(),
-            "name": config.name,
-            "description": config.description,
-            "module_id": config.module_id,
-            "function_name": config.function_name,
-            "parameters": config.parameters,
-            **schedule,
-            "max_executions": config.max_executions,
-            "status": "pending",
-            "timeout_s": config.timeout_seconds,
-            "retry": config.retry.model_dump() if config.retry else None,
-            "delivery": config.delivery,
-            "unique_key": config.unique_key,
-            "tags": config.tags or None,
-            "trace_session_id": current_session_id() or self._runtime.session_id,
-            "created_at": now,
-            "updated_at": now,
-        }
-
-    def schedule_values(self, config: TaskConfig) -> dict[str, Any]:
-        """The columns that hold a schedule, and when it fires first. Raises InvalidTrigger, ScheduleInPast."""
-        now = self._runtime.clock.now()
-        fields = config.trigger_fields(self._runtime.settings.timezone)
-        asked_for = fields.get("schedule_time")
-        if config.is_recurring and asked_for is None and not config.cron_expression:
-            fields["schedule_time"] = fields.get("start_time") or now
-        trigger = trigger_from_spec(fields)
-        if not config.is_recurring and asked_for is not None and asked_for < now - ON_TIME and not config.allow_past:
-            raise ScheduleInPast(
-                f"schedule_time is {asked_for.isoformat()}, which has passed: give a time in the future, "
-                "or allow_past to run it at once."
-            )
-        next_execution = first_fire(trigger, now, asked_for=asked_for) if config.is_recurring else asked_for
-        if next_execution is None:
-            raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
-        columns = schedule_columns(fields, recurring=config.is_recurring, anchor=fields.get("schedule_time"))
-        return {**columns, "next_execution": next_execution}
 
     @returns_result
     async def execute_job(self, job_id: str) -> dict[str, Any]:
@@ -183,15 +139,8 @@ class JobManager:
     @returns_result
     async def cleanup_completed_jobs(self) -> dict[str, Any]:
         """Delete jobs that were finished for `keep_execution_history` days, with their history; data `{"deleted"}`."""
-        return {"deleted": await self.delete_finished(self._runtime.settings.keep_execution_history)}
-
-    async def delete_finished(self, days: int) -> int:
-        """Delete what can never run again and ended more than `days` ago, batch by batch; returns how many went."""
-        before = self._runtime.clock.now() - timedelta(days=days)
-        total = 0
-        while deleted := await self._runtime.db_ops.delete_finished_tasks(before, DELETED_AT_ONCE):
-            total += deleted
-        return total
+        days = self._runtime.settings.keep_execution_history
+        return {"deleted": await self._scheduler.housekeeper.delete_finished_tasks(days)}
 
     @property
     def running(self) -> Collection[str]:
@@ -285,11 +234,3 @@ class JobManager:
             )
         else:
             logger.debug("execution %s of task %s %s", claim.execution_id, claim.event.id, outcome.state)
-
-
-async def settle_all(tasks: Collection[asyncio.Task[None]], seconds: float) -> set[asyncio.Task[None]]:
-    """Wait for these up to `seconds`; returns those that are still going."""
-    if not tasks:
-        return set()
-    _, pending = await asyncio.wait(tasks, timeout=seconds)
-    return pending

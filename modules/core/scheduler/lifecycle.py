@@ -1,4 +1,4 @@
-"""The state machine: statuses, outcomes, and and what follows from an outcome. Pure: tested as a table.
+"""The state machine: statuses, outcomes, and what follows from an outcome. Pure: tested as a table.
 
 Event:      pending -> paused -> pending; pending -> completed | failed (nothing left to fire);
             pending | paused -> cancelled.

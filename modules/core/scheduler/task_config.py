@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,12 @@ from modules.core.scheduler.triggers import parse_interval, zone
 LARGEST_COUNT = 2**31 - 1
 
 Line100 = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(one_line)]
+Description = Annotated[StrictStr, Field(max_length=2000), AfterValidator(several_lines)]
+Parameters = Annotated[dict[str, Any], AfterValidator(checked_parameters)]
+Timeout = Annotated[float, Field(gt=0, le=31_536_000, strict=True, allow_inf_nan=False)]
+Tags = Annotated[
+    list[Annotated[StrictStr, Field(min_length=1, max_length=50), AfterValidator(one_line)]], Field(max_length=20)
+]
 Moment = datetime | StrictStr
 
 
@@ -98,32 +104,63 @@ class TaskConfig(ScheduleConfig):
     """Everything that `schedule_task` takes. Unknown fields are refused."""
 
     name: Line100
-    description: Annotated[StrictStr, Field(max_length=2000), AfterValidator(several_lines)] | None = None
+    description: Description | None = None
     module_id: Line100
     function_name: Line100
-    parameters: Annotated[dict[str, Any], AfterValidator(checked_parameters)] = Field(default_factory=dict)
-    timeout_seconds: float | None = Field(None, gt=0, le=31_536_000, strict=True, allow_inf_nan=False)
+    parameters: Parameters = Field(default_factory=dict)
+    timeout_seconds: Timeout | None = None
     retry: RetryConfig | None = None
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
     unique_key: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(one_line)] | None = None
-    tags: list[Annotated[StrictStr, Field(min_length=1, max_length=50), AfterValidator(one_line)]] = Field(
-        default_factory=list, max_length=20
-    )
+    tags: Tags = Field(default_factory=list)
     allow_past: StrictBool = False
+
+
+class TaskPatch(ScheduleConfig):
+    """The fields of a task that may be changed; those left out stay as they are, null clears where that makes sense."""
+
+    name: Line100 = ""
+    description: Description | None = None
+    parameters: Parameters = Field(default_factory=dict)
+    timeout_seconds: Timeout | None = None
+    retry: RetryConfig | None = None
+    delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    tags: Tags = Field(default_factory=list)
+    version: StrictInt | None = Field(None, description="Refuse the change unless the task is at this version")
+
+    def changes(self) -> dict[str, Any]:
+        """What the caller gave, by field."""
+        given = self.model_dump(exclude={"version"}, exclude_unset=True)
+        return {name: (value or None) if name == "tags" else value for name, value in given.items()}
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def parse_task_config(config: Mapping[str, Any] | TaskConfig) -> TaskConfig:
     """A TaskConfig, or InvalidTask, whose message names the first problem and whose details list all."""
-    if isinstance(config, TaskConfig):
-        return config
-    if not isinstance(config, Mapping):
-        raise InvalidTask(
-            "A task is described by a dict, such as {'name': ..., 'module_id': ..., 'function_name': ...}."
-        )
+    return _parse(TaskConfig, config, "{'name': ..., 'module_id': ..., 'function_name': ...}")
+
+
+def parse_task_patch(changes: Mapping[str, Any] | TaskPatch) -> TaskPatch:
+    """A TaskPatch, or InvalidTask."""
+    return _parse(TaskPatch, changes, "{'cron_expression': '0 6 * * *'}")
+
+
+def parse_schedule(schedule: Mapping[str, Any] | ScheduleConfig) -> ScheduleConfig:
+    """A ScheduleConfig, or InvalidTask."""
+    return _parse(ScheduleConfig, schedule, "{'interval': '6 hours'}")
+
+
+def _parse(model: type[M], given: Mapping[str, Any] | M, example: str) -> M:
+    if isinstance(given, model):
+        return given
+    if not isinstance(given, Mapping):
+        raise InvalidTask(f"This must be a dict, such as {example}.")
     try:
-        return TaskConfig.model_validate(dict(config))
+        return model.model_validate(dict(given))
     except ValidationError as error:
-        raise invalid_task(error, TaskConfig) from error
+        raise invalid_task(error, model) from error
 
 
 def invalid_task(error: ValidationError, model: type[BaseModel]) -> InvalidTask:

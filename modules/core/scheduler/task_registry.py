@@ -93,6 +93,10 @@ class TaskRegistry:
         """Every registered `(module_id, function_name)`."""
         return self._tasks.keys()
 
+    def tasks(self) -> Iterable[RegisteredTask]:
+        """Every registered function."""
+        return self._tasks.values()
+
     def __contains__(self, key: object) -> bool:
         return key in self._tasks
 

@@ -50,3 +50,8 @@ class HistoryStatements(Statements):
     async def count_nodes(self, connection: AsyncConnection) -> int:
         """How many processes are on the list of those that dispatch."""
         return (await connection.execute(select(func.count()).select_from(NODES))).scalar_one()
+
+    @read
+    async def ping(self, connection: AsyncConnection) -> None:
+        """Return when the database answers."""
+        await connection.execute(select(1))

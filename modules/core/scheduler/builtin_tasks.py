@@ -1,0 +1,74 @@
+"""The task functions that the scheduler itself offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from modules.core.result import Result
+from modules.core.scheduler.cleanup import CleanupTargets, FileRule, run_rule
+from modules.core.scheduler.housekeeper import MODULE_ID, RUN_FUNCTION, Housekeeper
+from modules.core.scheduler.runtime import Runtime
+
+if TYPE_CHECKING:
+    from modules.core.app_context import AppContext
+
+LogType = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+
+
+class LogCleanupParameters(BaseModel):
+    """Which log files are old: `<data_dir>/logs`, names that contain one of `log_types`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days_to_keep: StrictInt = Field(30, ge=1, le=36_500)
+    log_types: list[LogType] = Field(default_factory=lambda: ["error", "debug", "info"], min_length=1, max_length=20)
+
+
+class CleanupParameters(BaseModel):
+    """Which registered cleanup to run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config_id: StrictStr
+
+
+def log_folder(data_dir: Path) -> Path:
+    """Where `cleanup_old_logs` looks: let the application write its log files there."""
+    return (data_dir / "logs").absolute()
+
+
+def register_builtin_tasks(app_context: AppContext, housekeeper: Housekeeper, targets: CleanupTargets) -> None:
+    """Register `core.scheduler.run_cleanup` and `core.scheduler.cleanup_old_logs`."""
+    runtime = Runtime.of(app_context)
+    folder = log_folder(app_context.settings.data_dir)
+    targets.allow_directory(folder, ["*.log", "*.log.*"])
+
+    async def run_cleanup(parameters: CleanupParameters) -> dict[str, Any]:
+        """Run a registered cleanup; its own recurring task calls this."""
+        return await housekeeper.scheduled_run(parameters.config_id)
+
+    async def cleanup_old_logs(parameters: LogCleanupParameters) -> Result:
+        """Delete log files older than `days_to_keep` from the logs folder of the data directory."""
+        deleted = 0
+        errors: list[str] = []
+        now = runtime.clock.now()
+        for log_type in dict.fromkeys(parameters.log_types):
+            report = await run_rule(
+                FileRule(directory=str(folder), max_age_hours=parameters.days_to_keep * 24, pattern=f"*{log_type}*"),
+                database=runtime.database,
+                targets=targets,
+                now=now,
+                clock=runtime.clock,
+                budget_seconds=runtime.settings.cleanup_time_budget_seconds,
+                keep_history_days=runtime.settings.keep_execution_history,
+                dry_run=False,
+            )
+            deleted += report.deleted
+            errors += report.errors
+        return Result.success(data={"deleted_count": deleted, "folder": str(folder), "errors": errors[:20]})
+
+    runtime.registry.register(MODULE_ID, run_cleanup, name=RUN_FUNCTION)
+    runtime.registry.register(MODULE_ID, cleanup_old_logs)

@@ -1,0 +1,216 @@
+"""Housekeeping: cleanups that modules registered, each run by an ordinary recurring task with a history of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from modules.core.errors import ModuleError
+from modules.core.ids import new_id
+from modules.core.result import returns_result
+from modules.core.scheduler.cleanup import (
+    CleanupTargets,
+    FileRule,
+    HistoryRule,
+    RowRule,
+    cleanup_interval_of,
+    parse_config,
+    run_rule,
+)
+from modules.core.scheduler.cursors import is_id
+from modules.core.scheduler.db_models import CleanupConfig
+from modules.core.scheduler.db_ops import cleanup_key
+from modules.core.scheduler.errors import CleanupNotFound, InvalidTask
+from modules.core.scheduler.new_event import event_values
+from modules.core.scheduler.runtime import Runtime
+from modules.core.scheduler.task_config import parse_task_config
+from modules.core.scheduler.views import cleanup_view
+
+if TYPE_CHECKING:
+    from modules.core.app_context import AppContext
+
+logger = logging.getLogger(__name__)
+
+MODULE_ID = "core.scheduler"
+TARGETS_SERVICE = "core.scheduler.cleanup"
+RUN_FUNCTION = "run_cleanup"
+FINISHED_AT_ONCE = 500
+
+
+class Housekeeper:
+    """Registers, runs and reports cleanups. What may be deleted is allowed in code, through the CleanupTargets."""
+
+    def __init__(self, app_context: AppContext) -> None:
+        self._runtime = Runtime.of(app_context)
+        self._targets: CleanupTargets = app_context.get_service(TARGETS_SERVICE)
+
+    @returns_result
+    async def register_cleanup_task(
+        self, module_id: str, cleanup_type: str, config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Store a cleanup and the recurring task that runs it; the same module and type again changes it.
+
+        Result data: `{"cleanup_id", "status": "registered"}`. It first runs one `cleanup_interval` from now.
+        """
+        return await self.register(module_id, cleanup_type, config)
+
+    async def register(
+        self, module_id: str, cleanup_type: str, config: Mapping[str, Any], *, name: str | None = None
+    ) -> dict[str, Any]:
+        """As register_cleanup_task, raising instead of returning a failure."""
+        runtime = self._runtime
+        self.check_config(config)
+        value, unit = cleanup_interval_of(config, runtime.settings.cleanup_interval)
+        task = parse_task_config(
+            {
+                "name": (name or f"Cleanup {module_id} {cleanup_type}")[:100],
+                "description": f"Runs the cleanup {cleanup_type!r} of {module_id}.",
+                "module_id": MODULE_ID,
+                "function_name": RUN_FUNCTION,
+                "parameters": {"config_id": ""},
+                "interval_type": unit,
+                "interval_value": value,
+                # What an interrupted run left over is found by the next one.
+                "delivery": "at_most_once",
+                "timeout_seconds": runtime.settings.cleanup_time_budget_seconds * 2 + 60,
+                "unique_key": cleanup_key(_checked(module_id, 100), _checked(cleanup_type, 50)),
+                "tags": ["cleanup"],
+            }
+        )
+        event = event_values(
+            task,
+            runtime.registry,
+            runtime.clock.now(),
+            default_timezone=runtime.settings.timezone,
+            session_id=runtime.session_id,
+        )
+        values = {"id": new_id(), "module_id": module_id, "cleanup_type": cleanup_type, "config": dict(config)}
+        return {
+            "cleanup_id": await runtime.db_ops.save_cleanup({**values, "name": name}, event),
+            "status": "registered",
+        }
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Raises InvalidCleanup or UnknownTarget for a config that could not run."""
+        rule = parse_config(config)
+        if isinstance(rule, RowRule):
+            self._targets.table(rule.table_name, rule.date_column)
+        elif isinstance(rule, FileRule):
+            self._targets.directory(rule.directory)
+
+    @returns_result
+    async def run_cleanup(self, cleanup_type: str | None = None, *, dry_run: bool = False) -> dict[str, Any]:
+        """Run the enabled cleanups of that type, or all of them, one after the other.
+
+        Result data: `{"dry_run", "deleted", "failed", "reports": [...]}`; a cleanup that fails stops no other and
+        has an "error" in its report. With `dry_run` nothing is deleted and "matched" says what would go.
+        """
+        configs = await self._runtime.db_ops.list_cleanup_configs(cleanup_type)
+        if cleanup_type is not None and not configs:
+            raise CleanupNotFound(f"No cleanup of type {cleanup_type!r} is registered: list the cleanups.")
+        reports = []
+        for config in configs:
+            if config.enabled:
+                reports.append(await self._run_and_report(config, dry_run))
+        return {
+            "dry_run": dry_run,
+            "deleted": sum(report.get("deleted", 0) for report in reports),
+            "failed": sum("error" in report for report in reports),
+            "reports": reports,
+        }
+
+    @returns_result
+    async def schedule_maintenance(self) -> dict[str, Any]:
+        """Set up the default cleanups: the history of executions, every `cleanup_interval` seconds."""
+        settings = self._runtime.settings
+        registered = await self.register(
+            MODULE_ID,
+            "execution_history",
+            {"history": "executions", "cleanup_interval": f"{settings.cleanup_interval} seconds"},
+            name="Clean up execution history",
+        )
+        return {"cleanups": [registered["cleanup_id"]]}
+
+    async def run_config(self, config_id: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Run one cleanup and return its report. Raises CleanupNotFound, and whatever makes the cleanup impossible."""
+        return await self._run(await self._runtime.db_ops.get_cleanup_config(config_id), dry_run)
+
+    async def cleanups(self) -> list[dict[str, Any]]:
+        """All registered cleanups with the reports of their last runs."""
+        return [cleanup_view(config) for config in await self._runtime.db_ops.list_cleanup_configs()]
+
+    async def cleanup(self, config_id: str) -> dict[str, Any]:
+        """One registered cleanup. Raises CleanupNotFound."""
+        return cleanup_view(await self._runtime.db_ops.get_cleanup_config(_cleanup_id(config_id)))
+
+    async def set_enabled(self, config_id: str, enabled: bool) -> dict[str, Any]:
+        """Switch a cleanup on or off; its task goes on and does nothing while it is off. Raises CleanupNotFound."""
+        await self._runtime.db_ops.update_cleanup_config(_cleanup_id(config_id), {"enabled": enabled})
+        return await self.cleanup(config_id)
+
+    async def remove(self, config_id: str) -> None:
+        """Forget a cleanup and cancel its task. Raises CleanupNotFound."""
+        await self._runtime.db_ops.delete_cleanup(_cleanup_id(config_id), self._runtime.clock.now())
+
+    async def delete_finished_tasks(self, days: int) -> int:
+        """Delete tasks that ended for good more than `days` ago, with their history; returns how many."""
+        before = self._runtime.clock.now() - timedelta(days=days)
+        total = 0
+        while deleted := await self._runtime.db_ops.delete_finished_tasks(before, FINISHED_AT_ONCE):
+            total += deleted
+        return total
+
+    async def scheduled_run(self, config_id: str) -> dict[str, Any]:
+        """What the recurring task of a cleanup does."""
+        config = await self._runtime.db_ops.get_cleanup_config(config_id)
+        if not config.enabled:
+            return {"skipped": "this cleanup is switched off"}
+        return await self._run(config, dry_run=False)
+
+    async def _run_and_report(self, config: CleanupConfig, dry_run: bool) -> dict[str, Any]:
+        who = {"module_id": config.module_id, "cleanup_type": config.cleanup_type}
+        try:
+            return who | await self._run(config, dry_run)
+        except ModuleError as error:
+            return who | {"error": {"code": error.error_code, "message": error.message}}
+        except Exception:
+            logger.exception("cleanup %s of %s failed", config.cleanup_type, config.module_id)
+            return who | {
+                "error": {"code": "CLEANUP_FAILED", "message": "It failed; the log of this process says why."}
+            }
+
+    async def _run(self, config: CleanupConfig, dry_run: bool) -> dict[str, Any]:
+        runtime = self._runtime
+        now = runtime.clock.now()
+        rule = parse_config(config.config)
+        report = await run_rule(
+            rule,
+            database=runtime.database,
+            targets=self._targets,
+            now=now,
+            clock=runtime.clock,
+            budget_seconds=runtime.settings.cleanup_time_budget_seconds,
+            keep_history_days=runtime.settings.keep_execution_history,
+            dry_run=dry_run,
+        )
+        shown = report.as_json()
+        if isinstance(rule, HistoryRule) and runtime.settings.keep_finished_tasks and not dry_run:
+            shown["deleted_tasks"] = await self.delete_finished_tasks(runtime.settings.keep_finished_tasks)
+        if not dry_run:
+            key = cleanup_key(config.module_id, config.cleanup_type)
+            await runtime.db_ops.record_cleanup_run(config.id, key, now, shown)
+        return shown
+
+
+def _cleanup_id(config_id: str) -> str:
+    if not is_id(config_id):
+        raise CleanupNotFound("There is no such cleanup: list the cleanups to find its id.")
+    return config_id
+
+
+def _checked(text: Any, longest: int) -> str:
+    if not isinstance(text, str) or not 1 <= len(text) <= longest:
+        raise InvalidTask(f"module_id and cleanup_type must be text of 1 to {longest} characters.")
+    return text

@@ -1,0 +1,155 @@
+"""From a checked task to the columns of an event: new ones, and edits of old ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from modules.core.ids import new_id
+from modules.core.scheduler.db_models import ScheduledEvent
+from modules.core.scheduler.db_ops import EventChange
+from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
+from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_until
+from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, schedule_columns
+from modules.core.scheduler.task_registry import TaskRegistry
+from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
+from modules.core.scheduler.triggers import trigger_from_spec
+
+_RULE_FIELDS = ("interval_type", "interval_value", "interval", "cron_expression")
+_SCHEDULE_FIELDS = (*ScheduleConfig.model_fields,)
+_PLAIN_COLUMNS = {
+    "name": "name",
+    "description": "description",
+    "parameters": "parameters",
+    "timeout_seconds": "timeout_s",
+    "retry": "retry",
+    "delivery": "delivery",
+    "tags": "tags",
+}
+
+
+def event_values(
+    config: TaskConfig, registry: TaskRegistry, now: datetime, *, default_timezone: str, session_id: str
+) -> dict[str, Any]:
+    """The row of a new event. Raises UnknownFunction, InvalidParameters and what schedule_values raises."""
+    registry.get(config.module_id, config.function_name).validate(config.parameters)
+    return {
+        "id": new_id(),
+        "name": config.name,
+        "description": config.description,
+        "module_id": config.module_id,
+        "function_name": config.function_name,
+        "parameters": config.parameters,
+        **schedule_values(config, now, default_timezone=default_timezone, allow_past=config.allow_past),
+        "max_executions": config.max_executions,
+        "status": "pending",
+        "timeout_s": config.timeout_seconds,
+        "retry": config.retry.model_dump() if config.retry else None,
+        "delivery": config.delivery,
+        "unique_key": config.unique_key,
+        "tags": config.tags or None,
+        "trace_session_id": session_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def schedule_values(
+    config: ScheduleConfig, now: datetime, *, default_timezone: str, allow_past: bool = False
+) -> dict[str, Any]:
+    """The columns that hold a schedule, and when it fires first. Raises InvalidTrigger, ScheduleInPast, InvalidTask."""
+    fields = config.trigger_fields(default_timezone)
+    asked_for = fields.get("schedule_time")
+    if config.is_recurring and asked_for is None and not config.cron_expression:
+        fields["schedule_time"] = fields.get("start_time") or now
+    trigger = trigger_from_spec(fields)
+    if config.is_recurring:
+        next_execution = first_fire(trigger, now, asked_for=asked_for)
+    else:
+        if asked_for is not None and asked_for < now - ON_TIME and not allow_past:
+            raise ScheduleInPast(
+                f"schedule_time is {asked_for.isoformat()}, which has passed: give a time in the future, "
+                "or allow_past to run it at once."
+            )
+        next_execution = trigger.next_after(LONG_AGO)
+    if next_execution is None:
+        raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
+    columns = schedule_columns(fields, recurring=config.is_recurring, anchor=fields.get("schedule_time"))
+    return {**columns, "next_execution": next_execution}
+
+
+def edit(
+    event: ScheduledEvent, patch: TaskPatch, registry: TaskRegistry, now: datetime, *, default_timezone: str
+) -> EventChange:
+    """What changing these fields does to the event. A new schedule fires at strictly future times only.
+
+    A finished task comes back to life when the edit leaves it something to do. Raises InvalidState for a cancelled
+    one, and what `event_values` raises.
+    """
+    if event.status == "cancelled":
+        raise InvalidState(
+            f"Task {event.id} is cancelled and cannot be changed: schedule a new task.", details={"status": "cancelled"}
+        )
+    changes = patch.changes()
+    values: dict[str, Any] = {column: changes[field] for field, column in _PLAIN_COLUMNS.items() if field in changes}
+    if "parameters" in values:
+        registry.get(event.module_id, event.function_name).validate(values["parameters"])
+    if "max_executions" in changes:
+        values["max_executions"] = _checked_limit(event, changes["max_executions"])
+    missed: tuple[Missed, ...] = ()
+    if any(field in changes for field in _SCHEDULE_FIELDS):
+        schedule, missed = _new_schedule(event, changes, now, default_timezone)
+        values |= schedule
+        values |= _status_after(event, values)
+    return EventChange(values, missed)
+
+
+def _new_schedule(
+    event: ScheduledEvent, changes: Mapping[str, Any], now: datetime, default_timezone: str
+) -> tuple[dict[str, Any], tuple[Missed, ...]]:
+    current = schedule_fields(event)
+    if any(changes.get(field) is not None for field in _RULE_FIELDS):
+        # A new rule replaces the old one, whichever kind that was; "recurring" follows unless it is given too.
+        kept = {"interval_type", "interval_value"} if not {"cron_expression", "interval"} & changes.keys() else set()
+        current |= {field: None for field in _RULE_FIELDS if field not in kept}
+        current["recurring"] = None
+    elif changes.get("recurring") is False:
+        current |= dict.fromkeys(_RULE_FIELDS)
+    merged = current | {field: value for field, value in changes.items() if field in _SCHEDULE_FIELDS}
+    config = ScheduleConfig.model_validate({name: value for name, value in merged.items() if value is not None})
+    fields = config.trigger_fields(default_timezone)
+    if not config.is_recurring:
+        unchanged = fields.get("schedule_time") == event.anchor_time
+        columns = schedule_values(config, now, default_timezone=default_timezone, allow_past=unchanged)
+        return columns | ({"next_execution": event.next_execution} if unchanged and not event.recurring else {}), ()
+    if fields.get("schedule_time") is None and not config.cron_expression:
+        fields["schedule_time"] = fields.get("start_time") or now
+    trigger = trigger_from_spec(fields)
+    columns = schedule_columns(fields, recurring=True, anchor=fields.get("schedule_time"))
+    columns["next_execution"] = trigger.next_after(now)
+    dropped: tuple[Missed, ...] = ()
+    if event.recurring and event.status == "pending" and event.next_execution is not None:
+        dropped = skip_until(
+            trigger_from_spec(schedule_fields(event)), event.next_execution, LONG_AGO, now, "edited"
+        ).missed
+    return columns, dropped
+
+
+def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str, Any]:
+    limit = values.get("max_executions", event.max_executions)
+    used_up = limit is not None and event.fired_count >= limit
+    if values["next_execution"] is None or used_up:
+        # While an execution is under way its settlement ends the event.
+        ended = "pending" if event.active_execution_id is not None else "completed"
+        return {"next_execution": None, "status": ended if event.status != "paused" else event.status}
+    return {"status": "pending"} if event.status in ("completed", "failed") else {}
+
+
+def _checked_limit(event: ScheduledEvent, limit: int | None) -> int | None:
+    if limit is not None and limit < event.fired_count:
+        raise InvalidTask(
+            f"max_executions: the task has fired {event.fired_count} times already; "
+            "give at least that number, or cancel the task."
+        )
+    return limit

@@ -1,0 +1,94 @@
+"""How every route of the API treats a request: who asks, what they sent, and how an error is answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, get_args, get_type_hints
+
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from modules.core.error_handler import problem, problem_of
+from modules.core.errors import ModuleError, did_you_mean
+from modules.core.scheduler.json_gate import check_body
+
+PROBLEM = "application/problem+json"
+logger = logging.getLogger(__name__)
+
+Guard = Callable[[Request], Awaitable[None]]
+
+
+def guarded(guard: Guard) -> type[APIRoute]:
+    """A route class: `guard` first, then the body's gate, then the endpoint; every error becomes a problem document.
+
+    The guard comes before the body is looked at, so that strangers learn nothing about what would be accepted.
+    """
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+            known_fields = _body_fields(self.endpoint)
+
+            async def guarded_handle(request: Request) -> Response:
+                try:
+                    await guard(request)
+                    await check_body(request)
+                    return await handle(request)
+                except ModuleError as error:
+                    return problem_response(error)
+                except RequestValidationError as error:
+                    return _validation_problem(error, known_fields)
+                except ClientDisconnect:
+                    return Response(status_code=400)
+                except HTTPException:
+                    raise  # a host's own dependency says no in its own way
+                except Exception as error:
+                    return problem_response(_unexpected(error))
+
+            return guarded_handle
+
+    return GuardedRoute
+
+
+def _unexpected(error: Exception) -> ModuleError:
+    failure = ModuleError("An endpoint failed for an unexpected reason.")
+    failure.__cause__ = error
+    return failure
+
+
+def problem_response(error: ModuleError) -> Response:
+    """The answer to a ModuleError; what is our own fault goes to the log with its traceback."""
+    if error.http_status >= 500:
+        logger.error("a request failed", exc_info=error)
+    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else None
+    return JSONResponse(problem_of(error), error.http_status, headers, PROBLEM)
+
+
+def _validation_problem(error: RequestValidationError, known_fields: list[str]) -> Response:
+    problems = []
+    for item in error.errors():
+        where = [str(part) for part in item["loc"]]
+        field = ".".join(where[1:4])[:100] or where[0]
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            text = "there is no such field" + did_you_mean(field, known_fields).replace(" Did", "; did")
+        elif item["type"] == "missing" and where == ["body"]:
+            text = "a JSON body is needed"
+        problems.append({"field": field, "problem": text.rstrip(".")})
+    message = f"{problems[0]['field']}: {problems[0]['problem']}."
+    return JSONResponse(problem(422, "INVALID_REQUEST", message, {"problems": problems[:20]}), 422, None, PROBLEM)
+
+
+def _body_fields(endpoint: Callable[..., Any]) -> list[str]:
+    """The names that a body of this endpoint may hold: what a misspelt one is compared with."""
+    return [
+        name
+        for hint in get_type_hints(endpoint).values()
+        for model in (hint, *get_args(hint))
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for name in model.model_fields
+    ]

@@ -1,0 +1,311 @@
+"""Bodies of the REST API: what it takes and what it answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from modules.core.scheduler.input_rules import to_moment
+from modules.core.scheduler.task_config import Line100, ScheduleConfig, TaskConfig, TaskPatch
+
+
+def _moment_with_offset(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("write the time as text, such as 2026-07-17T10:00:00Z")
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("this is not an ISO 8601 time such as 2026-07-17T10:00:00Z") from error
+    if len(value) < 16 or parsed.tzinfo is None:
+        raise ValueError("the offset is missing: write 2026-07-17T10:00:00Z or 2026-07-17T12:00:00+02:00")
+    return to_moment(parsed, zone=None)
+
+
+OffsetTime = Annotated[datetime, BeforeValidator(_moment_with_offset)]
+
+
+class _RestTimes(BaseModel):
+    """Times in bodies need an offset: a server cannot know where its caller is."""
+
+    schedule_time: OffsetTime | None = Field(None, description="First (or only) time; the anchor of intervals")
+    start_time: OffsetTime | None = Field(None, description="Nothing fires before")
+    end_time: OffsetTime | None = Field(None, description="Nothing fires after")
+
+
+class TaskCreate(_RestTimes, TaskConfig):
+    """A task to be scheduled."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Data Export",
+                    "module_id": "standard.data_export",
+                    "function_name": "export_users",
+                    "parameters": {"format": "csv"},
+                    "schedule_time": "2030-07-17T10:00:00Z",
+                    "recurring": False,
+                }
+            ]
+        },
+    )
+
+
+class TaskUpdate(_RestTimes, TaskPatch):
+    """Fields of a task to be changed; those left out stay."""
+
+
+class PreviewRequest(_RestTimes, ScheduleConfig):
+    """A schedule, and how many of its fire times to show."""
+
+    count: StrictInt = Field(5, ge=1, le=100)
+
+
+class PauseRequest(BaseModel):
+    """Why a task is paused; shown with the task."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
+
+
+class CleanupCreate(BaseModel):
+    """A cleanup of a target that the application's code allows."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "module_id": "standard.user_auth",
+                    "cleanup_type": "expired_sessions",
+                    "config": {
+                        "table_name": "user_sessions",
+                        "date_column": "expires_at",
+                        "cleanup_interval": "1 hour",
+                        "batch_size": 100,
+                    },
+                }
+            ]
+        },
+    )
+
+    module_id: Line100
+    cleanup_type: Annotated[Line100, Field(max_length=50)]
+    config: dict[StrictStr, Any]
+
+
+class CleanupUpdate(BaseModel):
+    """Switch a cleanup on or off."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: StrictBool
+
+
+class CleanupRun(BaseModel):
+    """Which cleanups to run now; `dry_run` only says what would go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cleanup_type: Annotated[Line100, Field(max_length=50)] | None = None
+    dry_run: StrictBool = False
+
+
+class KeyCreate(BaseModel):
+    """A new API key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Line100
+    scope: Literal["read", "operate", "admin"]
+    expires_at: OffsetTime | None = None
+
+
+class Answer(BaseModel):
+    """Base of answers; they may grow fields."""
+
+
+class Task(Answer):
+    id: str
+    name: str
+    description: str | None
+    module_id: str
+    function_name: str
+    parameters: dict[str, Any]
+    status: Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
+    recurring: bool
+    interval_type: str | None
+    interval_value: int | None
+    cron_expression: str | None
+    timezone: str
+    schedule_time: datetime | None
+    end_time: datetime | None
+    next_execution: datetime | None
+    last_execution: datetime | None
+    execution_count: int
+    max_executions: int | None
+    last_error: str | None
+    active_execution_id: str | None
+    pause_reason: str | None
+    timeout_seconds: float | None
+    retry: dict[str, Any] | None
+    delivery: str
+    unique_key: str | None
+    tags: list[str]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class TaskPage(Answer):
+    tasks: list[Task]
+    next_cursor: str | None
+
+
+class Scheduled(Answer):
+    task_id: str
+    status: Literal["scheduled"]
+
+
+class Cancelled(Answer):
+    status: Literal["cancelled"]
+
+
+class Paused(Answer):
+    status: Literal["paused"]
+
+
+class Resumed(Answer):
+    status: Literal["resumed"]
+
+
+class Started(Answer):
+    execution_id: str
+    status: Literal["running"]
+
+
+class Execution(Answer):
+    id: str
+    task_id: str
+    start_time: datetime
+    end_time: datetime | None
+    success: bool | None
+    result: Any
+    error: str | None
+    error_type: str | None
+    trace_session_id: str | None
+    state: Literal["ready", "running", "succeeded", "failed", "timed_out", "cancelled", "interrupted", "abandoned"]
+    scheduled_for: datetime
+    kind: str
+    attempt: int
+    duration_ms: float | None
+    cpu_ms: float | None
+    lateness_ms: float | None
+    node_id: str | None
+
+
+class ExecutionDetail(Execution):
+    progress: dict[str, Any] | None
+
+
+class ExecutionPage(Answer):
+    executions: list[Execution]
+    next_cursor: str | None
+
+
+class FireTimeAnswer(Answer):
+    time: datetime
+    local_time: str
+
+
+class PreviewAnswer(Answer):
+    description: str
+    timezone: str
+    fire_times: list[FireTimeAnswer]
+
+
+class TaskType(Answer):
+    module_id: str
+    function_name: str
+    description: str | None
+    parameters_schema: dict[str, Any] | None
+
+
+class TaskTypes(Answer):
+    task_types: list[TaskType]
+
+
+class Cleanup(Answer):
+    id: str
+    module_id: str
+    cleanup_type: str
+    name: str | None
+    config: dict[str, Any]
+    enabled: bool
+    last_run: datetime | None
+    next_run: datetime | None
+    last_report: dict[str, Any] | None
+
+
+class Cleanups(Answer):
+    cleanups: list[Cleanup]
+
+
+class CleanupRegistered(Answer):
+    cleanup_id: str
+    status: Literal["registered"]
+
+
+class CleanupReports(Answer):
+    dry_run: bool
+    deleted: int
+    failed: int
+    reports: list[dict[str, Any]]
+
+
+class ApiKeyAnswer(Answer):
+    id: str
+    name: str
+    prefix: str
+    scope: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewApiKey(ApiKeyAnswer):
+    key: str = Field(description="The key itself; it is shown this once")
+
+
+class ApiKeyList(Answer):
+    keys: list[ApiKeyAnswer]
+
+
+class HealthAnswer(Answer):
+    status: Literal["ok", "degraded", "down"]
+
+
+class StatusAnswer(Answer):
+    model_config = ConfigDict(extra="allow")
+
+    status: Literal["ok", "degraded", "down"]
+    reasons: list[str]
+    now: datetime
+
+
+class Problem(Answer):
+    """Every error answer (RFC 9457, application/problem+json)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; programs may rely on it")
+    message: str = Field(description="What to do, for people")
+    details: dict[str, Any] | None = None

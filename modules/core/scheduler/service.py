@@ -1,0 +1,342 @@
+"""SchedulerService: one short public method per use case, each answering with a Result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from modules.core.background import BackgroundLoop
+from modules.core.errors import Unavailable
+from modules.core.ids import new_id
+from modules.core.result import Result, returns_result, returns_result_or
+from modules.core.scheduler import control, new_event
+from modules.core.scheduler.cursors import from_cursor, is_id, to_cursor
+from modules.core.scheduler.db_ops import TaskFilter
+from modules.core.scheduler.dispatcher import Dispatcher
+from modules.core.scheduler.errors import ExecutionNotFound, InvalidTask, TaskNotFound
+from modules.core.scheduler.heartbeat import Heartbeat
+from modules.core.scheduler.housekeeper import Housekeeper
+from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.preview import Preview, preview
+from modules.core.scheduler.recovery import Recovery
+from modules.core.scheduler.runtime import Runtime
+from modules.core.scheduler.status import Vitals
+from modules.core.scheduler.task_config import TaskConfig, TaskPatch, parse_task_config, parse_task_patch
+from modules.core.scheduler.trigger_manager import TriggerManager
+from modules.core.scheduler.views import execution_view, task_view
+
+if TYPE_CHECKING:
+    from modules.core.app_context import AppContext
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PAGE = 200
+RECORDER_PATIENCE = 10.0
+SILENT_NODES_KEPT = timedelta(days=1)
+
+
+class SchedulerService:
+    """Schedules tasks, runs them in the background, and answers for what became of them.
+
+    Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
+    `error` is `{"code", "message", "details"}`. Times are aware UTC datetimes.
+    """
+
+    def __init__(self, app_context: AppContext) -> None:
+        self.app_context = app_context
+        self._runtime = Runtime.of(app_context)
+        self.trigger_manager = TriggerManager(app_context)
+        self.housekeeper = Housekeeper(app_context)
+        self.job_manager = JobManager(app_context, self)
+        self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager)
+        self.heartbeat = Heartbeat(
+            self._runtime,
+            executions=lambda: self.job_manager.running,
+            lost=partial(self.job_manager.stop_some, reason="interrupted"),
+        )
+        self.recovery = Recovery(
+            self._runtime, self.job_manager.settler, alive=lambda: self.job_manager.running, wake=self.wake
+        )
+        self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
+        self._is_running = False
+        self._starting_or_stopping = asyncio.Lock()
+
+    @returns_result_or("TASK_SCHEDULING_FAILED")
+    async def schedule_task(self, task_config: Mapping[str, Any] | TaskConfig) -> dict[str, Any]:
+        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return."""
+        return await self.job_manager.create(parse_task_config(task_config))
+
+    @returns_result
+    async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
+        """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
+
+        `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
+        """
+        runtime, now = self._runtime, self._runtime.clock.now()
+        patch = parse_task_patch(changes)
+        await runtime.db_ops.change_task(
+            _task_id(task_id),
+            lambda event: new_event.edit(
+                event, patch, runtime.registry, now, default_timezone=runtime.settings.timezone
+            ),
+            now,
+            version=patch.version,
+        )
+        self.wake()
+        return task_view(await runtime.db_ops.get_task(task_id))
+
+    @returns_result
+    async def cancel_task(self, task_id: str) -> dict[str, Any]:
+        """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
+        await self._runtime.db_ops.change_task(_task_id(task_id), control.cancel, self._runtime.clock.now())
+        return {"task_id": task_id, "status": "cancelled"}
+
+    @returns_result
+    async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
+        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
+        change = partial(control.pause, reason=reason)
+        await self._runtime.db_ops.change_task(_task_id(task_id), change, self._runtime.clock.now())
+        return {"task_id": task_id, "status": "paused"}
+
+    @returns_result
+    async def resume_task(self, task_id: str) -> dict[str, Any]:
+        """Start again from the next fire time on; data `{"task_id", "status": "resumed", "next_execution"}`.
+
+        Fire times of a recurring task that passed meanwhile are recorded as missed; a one-time task that came due
+        runs now.
+        """
+        now = self._runtime.clock.now()
+        changed = await self._runtime.db_ops.change_task(
+            _task_id(task_id), lambda event: control.resume(event, self.trigger_manager.skip_paused(event, now)), now
+        )
+        self.wake()
+        return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
+
+    @returns_result
+    async def execute_task(self, task_id: str) -> dict[str, Any]:
+        """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`."""
+        return await self.job_manager.execute(_task_id(task_id))
+
+    @returns_result
+    async def get_task(self, task_id: str) -> dict[str, Any]:
+        """One task, as a dict."""
+        return task_view(await self._runtime.db_ops.get_task(_task_id(task_id)))
+
+    @returns_result
+    async def list_tasks(
+        self,
+        *,
+        status: str | None = None,
+        module_id: str | None = None,
+        recurring: bool | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """Tasks in the order of their making; data `{"tasks": [...], "next_cursor": str or None}`.
+
+        `name` matches any part of a task's name, in any case; `limit` is at most 200.
+        """
+        which = TaskFilter(status, module_id, recurring, name)
+        rows = await self._runtime.db_ops.list_tasks(which, from_cursor(cursor), _page(limit) + 1)
+        return {"tasks": [task_view(row) for row in rows[:limit]], "next_cursor": _next_cursor(rows, limit)}
+
+    @returns_result
+    async def get_execution(self, execution_id: str) -> dict[str, Any]:
+        """One execution, as a dict; with its `progress` while it runs in this process."""
+        if not is_id(execution_id):
+            raise ExecutionNotFound("There is no such execution: ids look like 0199c0de-0000-7000-8000-000000000000.")
+        shown = execution_view(await self._runtime.db_ops.get_execution(execution_id))
+        running_here = self.job_manager.context_of(execution_id)
+        return shown | {"progress": running_here.progress_json() if running_here else None}
+
+    @returns_result
+    async def list_executions(
+        self, task_id: str | None = None, *, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """Executions, newest first; data `{"executions": [...], "next_cursor": str or None}`."""
+        db_ops = self._runtime.db_ops
+        if task_id is not None:
+            await db_ops.get_task(_task_id(task_id))
+        rows = await db_ops.list_executions(task_id, from_cursor(cursor), _page(limit) + 1)
+        return {
+            "executions": [execution_view(row) for row in rows[:limit]],
+            "next_cursor": _next_cursor(rows, limit),
+        }
+
+    @returns_result
+    async def preview(self, schedule: Mapping[str, Any], count: int = 5) -> Preview:
+        """When a schedule would fire, without storing it; data `{"description", "timezone", "fire_times": [...]}`."""
+        return preview(schedule, count, self._runtime.clock.now(), self._runtime.settings.timezone)
+
+    def task_types(self) -> list[dict[str, Any]]:
+        """The functions that may be scheduled here, with the JSON Schema of their parameters where they have one."""
+        return [
+            {
+                "module_id": task.module_id,
+                "function_name": task.function_name,
+                "description": task.description,
+                "parameters_schema": task.parameter_model.model_json_schema() if task.parameter_model else None,
+            }
+            for task in sorted(self._runtime.registry.tasks(), key=lambda task: (task.module_id, task.function_name))
+        ]
+
+    async def register_cleanup_task(self, module_id: str, cleanup_type: str, config: Mapping[str, Any]) -> Result:
+        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`."""
+        result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
+        self.wake()
+        return result
+
+    async def run_cleanup(self, cleanup_type: str | None = None, *, dry_run: bool = False) -> Result:
+        """Run cleanups now; data `{"dry_run", "deleted", "failed", "reports": [...]}`."""
+        return await self.housekeeper.run_cleanup(cleanup_type, dry_run=dry_run)
+
+    def wake(self) -> None:
+        """Something may be due sooner than the dispatcher thinks."""
+        self.dispatcher.wake()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this process dispatches."""
+        return self._is_running
+
+    async def start_background_processing(self) -> None:
+        """Start to dispatch; does nothing when it runs already."""
+        async with self._starting_or_stopping:
+            if self._is_running:
+                return
+            runtime = self._runtime
+            runtime.node_id = new_id()
+            await runtime.db_ops.join_node(runtime.node_id, package_version(), runtime.clock.now())
+            self._is_running = True
+            self.job_manager.recorder.start()
+            self.heartbeat.start()
+            self._recovery_loop.start()
+            self.dispatcher.start()
+
+    async def run_due(self) -> list[str]:
+        """Run what is due now until nothing is; returns the ids of the executions taken on. For tests and tools."""
+        recorder = self.job_manager.recorder
+        recorder.start()
+        try:
+            taken: list[str] = []
+            while now_taken := await self.dispatcher.run_once():
+                taken += now_taken
+            return taken
+        finally:
+            if not self._is_running:
+                await recorder.stop(RECORDER_PATIENCE)
+
+    async def stop(self) -> None:
+        """Stop in order: no new work, wait for what runs, interrupt the rest, write every outcome. Idempotent."""
+        async with self._starting_or_stopping:
+            if not self._is_running:
+                return
+            self._is_running = False
+            runtime, settings = self._runtime, self._runtime.settings
+            await self._tell_nodes(runtime.db_ops.drain_node(runtime.node_id))
+            await self.dispatcher.drain(settings.drain_timeout_seconds)
+            self.job_manager.stop_all("interrupted")
+            left = await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
+            if left:
+                logger.error("%d task functions do not end; the stop goes on without them", left)
+            await self._recovery_loop.stop()
+            await self.job_manager.recorder.stop(RECORDER_PATIENCE)
+            await self.heartbeat.stop()
+            silent_since = runtime.clock.now() - SILENT_NODES_KEPT
+            await self._tell_nodes(runtime.db_ops.leave_node(runtime.node_id, silent_since))
+
+    def hurry(self) -> None:
+        """Cut short the wait for running tasks in a stop under way."""
+        self.dispatcher.hurry()
+
+    async def _tell_nodes(self, statement: Any) -> None:
+        # A stop goes on when the database is away: the row of a silent node does no harm.
+        try:
+            await statement
+        except (SQLAlchemyError, OSError, Unavailable):
+            logger.warning("the node's own row could not be changed", exc_info=True)
+
+    async def vitals(self) -> Vitals:
+        """What health is judged by, now."""
+        try:
+            await self._runtime.db_ops.ping()
+            answers = True
+        except (SQLAlchemyError, OSError, Unavailable):
+            answers = False
+        return Vitals(
+            enabled=self._runtime.settings.enabled,
+            processing=self._is_running and self.dispatcher.loop.running,
+            database_answers=answers,
+            dispatcher_failures=self.dispatcher.loop.failures,
+            recorder_failures=self.job_manager.recorder.failures,
+            heartbeat_failures=self.heartbeat.failures,
+            recovery_failures=self._recovery_loop.failures,
+            stuck=len(self.job_manager.stuck),
+        )
+
+    @returns_result
+    async def status(self) -> dict[str, Any]:
+        """Counts and conditions of this process and of the whole table, as a dict."""
+        runtime = self._runtime
+        vitals = await self.vitals()
+        in_use = await runtime.db_ops.functions_in_use()
+        return {
+            "status": vitals.health(),
+            "reasons": vitals.reasons(),
+            "version": package_version(),
+            "session_id": runtime.session_id,
+            "node_id": runtime.node_id if self._is_running else None,
+            "nodes": await runtime.db_ops.count_nodes(),
+            "enabled": vitals.enabled,
+            "processing": vitals.processing,
+            "database": runtime.database.dialect_name,
+            "database_retries": runtime.database.retries,
+            "slots": {"used": self.dispatcher.running, "of": runtime.settings.max_concurrent_tasks},
+            "tasks": await runtime.db_ops.count_by_status(),
+            "executions": await runtime.db_ops.count_open(),
+            "unresolved": [
+                {"module_id": module_id, "function_name": function_name, "tasks": count}
+                for (module_id, function_name), count in sorted(in_use.items())
+                if (module_id, function_name) not in runtime.registry
+            ],
+            "stuck": [
+                {"task_id": claim.event.id, "execution_id": claim.execution_id} for claim in self.job_manager.stuck
+            ],
+            "outcomes_waiting": self.job_manager.recorder.waiting,
+            "recovered": self.recovery.recovered,
+            "stale_outcomes": self.job_manager.recorder.stale,
+            "timezone": runtime.settings.timezone,
+            "now": runtime.clock.now(),
+        }
+
+
+def package_version() -> str:
+    """The installed version, or "0" in a checkout that is not installed."""
+    try:
+        return version("core-scheduler")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _task_id(task_id: str) -> str:
+    if not is_id(task_id):
+        raise TaskNotFound("There is no such task: ids look like 0199c0de-0000-7000-8000-000000000000.")
+    return task_id
+
+
+def _page(limit: int) -> int:
+    if not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
+        raise InvalidTask(f"limit must be a whole number from 1 to {LONGEST_PAGE}.")
+    return limit
+
+
+def _next_cursor(rows: list[Any], limit: int) -> str | None:
+    return to_cursor(rows[limit - 1].id) if len(rows) > limit else None
