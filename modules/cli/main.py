@@ -1,4 +1,4 @@
-"""The tree of commands. Exit codes: 0 done, 1 failed or problems found, 2 invalid, 3 not found, 4 wrong state, 5 set-up."""
+"""The tree of commands. Exit codes: 0 done, 1 failed, 2 invalid, 3 not found, 4 wrong state, 5 wrongly set up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modules.core.scheduler.service import package_version
 
 app = typer.Typer(
     name="scheduler",
-    help="Durable tasks and housekeeping. Settings come from options, the environment (APP_..., CORE_SCHEDULER_...) and .env.",
+    help="Durable tasks and housekeeping. Settings: options, then APP_... and CORE_SCHEDULER_... variables, then .env.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

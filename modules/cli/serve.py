@@ -46,6 +46,7 @@ def serve(
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     app = create_app(settings)
     context: AppContext = app.state.context
     listening = _listen(settings)

@@ -150,11 +150,12 @@ class Database:
 
     def _open_sqlite(self) -> None:
         path = self.url.database
-        if not path or path == ":memory:" or "mode=memory" in path:
+        if not path or ":memory:" in path or self.url.query.get("mode") == "memory":
             raise ConfigurationError(
                 "SQLite in memory cannot hold a durable scheduler: name a file, for example sqlite:///data/app.sqlite3."
             )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not path.startswith("file:"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._write = create_async_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
         self._read = create_async_engine(self.url, pool_size=4, max_overflow=4, pool_timeout=60)
         _set_up_sqlite(self._write, begin="BEGIN IMMEDIATE", synchronous=self._synchronous, query_only=False)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
-from modules.core.database import Database
+from modules.core.database import LOCK_TIMEOUT, Database
 from modules.core.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 VERSION_TABLE = "scheduler_schema_version"
 # One writer at a time: nodes that start together wait for each other. The number is arbitrary but fixed.
 ADVISORY_LOCK = 7_240_519_662
+_ALEMBIC = threading.Lock()
 
 
 def scripts_folder() -> Path:
@@ -66,9 +74,21 @@ async def migrate(database: Database, *, upgrade: bool = True) -> str:
             f"The database's schema is at {current or 'nothing'}, this version needs {head}: "
             "run `scheduler db upgrade`."
         )
-    async with database.transaction() as connection:
+    async with _alembic_to_ourselves(), database.transaction() as connection:
         await connection.run_sync(_upgrade)
+    logger.info("the database's schema went from %s to %s", current or "nothing", head)
     return head
+
+
+@asynccontextmanager
+async def _alembic_to_ourselves() -> AsyncIterator[None]:
+    # Alembic keeps its context in module globals: two upgrades at once in one process would take each other's.
+    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110  # another thread's loop may hold it
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        _ALEMBIC.release()
 
 
 def _current(connection: Connection) -> str | None:
@@ -77,8 +97,14 @@ def _current(connection: Connection) -> str | None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        # Another node may be at it, and large tables take their time: no limit but the one on locks of tables.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    connection.exec_driver_sql("ANALYZE")
+    for table in inspect(connection).get_table_names():
+        if table.startswith("scheduler_"):  # the others may be the host's, and large
+            connection.exec_driver_sql(f"ANALYZE {table}")

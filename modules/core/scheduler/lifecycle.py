@@ -113,20 +113,20 @@ def settle(
     return Settlement(_final_status(event, outcome), None)
 
 
-def may_pause(status: EventStatus) -> bool:
+def may_pause(status: str) -> bool:
     return status == "pending"
 
 
-def may_resume(status: EventStatus) -> bool:
+def may_resume(status: str) -> bool:
     return status == "paused"
 
 
-def may_cancel(status: EventStatus) -> bool:
+def may_cancel(status: str) -> bool:
     """Cancelling what is cancelled already is harmless; what has finished has nothing left to cancel."""
     return status in ("pending", "paused", "cancelled")
 
 
-def may_execute_now(status: EventStatus) -> bool:
+def may_execute_now(status: str) -> bool:
     """By hand, a paused task may run, and a finished one may run again; a cancelled one is gone for good."""
     return status != "cancelled"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from modules.core.scheduler.input_rules import to_moment
 from modules.core.scheduler.task_config import Line100, ScheduleConfig, TaskConfig, TaskPatch
@@ -31,9 +31,10 @@ OffsetTime = Annotated[datetime, BeforeValidator(_moment_with_offset)]
 class _RestTimes(BaseModel):
     """Times in bodies need an offset: a server cannot know where its caller is."""
 
-    schedule_time: OffsetTime | None = Field(None, description="First (or only) time; the anchor of intervals")
-    start_time: OffsetTime | None = Field(None, description="Nothing fires before")
-    end_time: OffsetTime | None = Field(None, description="Nothing fires after")
+    @field_validator("schedule_time", "start_time", "end_time", mode="before", check_fields=False)
+    @classmethod
+    def _with_offset(cls, value: Any) -> Any:
+        return _moment_with_offset(value)
 
 
 class TaskCreate(_RestTimes, TaskConfig):

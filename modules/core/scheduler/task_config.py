@@ -16,6 +16,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -34,7 +35,7 @@ Timeout = Annotated[float, Field(gt=0, le=31_536_000, strict=True, allow_inf_nan
 Tags = Annotated[
     list[Annotated[StrictStr, Field(min_length=1, max_length=50), AfterValidator(one_line)]], Field(max_length=20)
 ]
-Moment = datetime | StrictStr
+Moment = Annotated[datetime | StrictStr, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class RetryConfig(BaseModel):

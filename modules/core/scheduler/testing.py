@@ -80,9 +80,9 @@ async def run_due(scheduler: AppContext | SchedulerService) -> list[dict[str, An
     Returns the executions in the order of their making, as `get_execution` shows them. Works with background
     processing switched off (the usual way in tests) and on.
     """
-    if not isinstance(scheduler, SchedulerService):
-        scheduler = scheduler.get_service("core.scheduler.service")
-    service: SchedulerService = scheduler
+    service: SchedulerService = (
+        scheduler if isinstance(scheduler, SchedulerService) else scheduler.get_service("core.scheduler.service")
+    )
     return [(await service.get_execution(execution_id)).unwrap() for execution_id in await service.run_due()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -85,8 +85,8 @@ class EventStatements(Statements):
     @read
     async def count_by_status(self, connection: AsyncConnection) -> dict[str, int]:
         """How many events there are in each stored status."""
-        rows = await connection.execute(select(EVENTS.c.status, func.count()).group_by(EVENTS.c.status))
-        return dict(cast(Iterable[tuple[str, int]], rows))
+        query = select(EVENTS.c.status, func.count().label("number")).group_by(EVENTS.c.status)
+        return {row.status: row.number for row in await connection.execute(query)}
 
     @read
     async def functions_in_use(self, connection: AsyncConnection) -> dict[tuple[str, str], int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import cast
 
 from sqlalchemy import func, select
@@ -40,11 +39,11 @@ class HistoryStatements(Statements):
     async def count_open(self, connection: AsyncConnection) -> dict[str, int]:
         """How many executions are ready and running, on all nodes."""
         query = (
-            select(EXECUTIONS.c.state, func.count())
+            select(EXECUTIONS.c.state, func.count().label("number"))
             .where(EXECUTIONS.c.state.in_(("ready", "running")))
             .group_by(EXECUTIONS.c.state)
         )
-        return dict(cast(Iterable[tuple[str, int]], await connection.execute(query)))
+        return {row.state: row.number for row in await connection.execute(query)}
 
     @read
     async def count_nodes(self, connection: AsyncConnection) -> int:

@@ -1,0 +1,339 @@
+"""The database as every module relies on it, on SQLite and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.database import ATTEMPTS, Database, Json, UtcDateTime
+from modules.core.errors import ConfigurationError, Unavailable
+from tests.support.clock import WaitingClock
+
+THINGS = Table(
+    "things",
+    MetaData(),
+    Column("id", String(36), primary_key=True),
+    Column("count", Integer, nullable=False, default=0),
+    Column("moment", UtcDateTime),
+    Column("body", Json),
+)
+FREE_PORT_NOBODY_USES = 1
+
+
+@pytest.fixture
+async def things(database_url: str) -> AsyncIterator[Database]:
+    """An open database with one table `things` that holds the row `a`."""
+    database = Database(database_url, clock=WaitingClock())
+    await database.open()
+    try:
+        async with database.transaction() as connection:
+            await connection.run_sync(THINGS.metadata.create_all)
+            await connection.execute(insert(THINGS).values(id="a", count=0))
+        yield database
+    finally:
+        await database.close()
+
+
+async def count_of(database: Database, key: str = "a") -> int | None:
+    async with database.read() as connection:
+        number: int | None = await connection.scalar(select(THINGS.c.count).where(THINGS.c.id == key))
+        return number
+
+
+async def add_one(connection: AsyncConnection) -> None:
+    """Read, think, write."""
+    query = select(THINGS.c.count).where(THINGS.c.id == "a").with_for_update()
+    seen = (await connection.execute(query)).scalar_one()
+    await asyncio.sleep(0)
+    await connection.execute(update(THINGS).where(THINGS.c.id == "a").values(count=seen + 1))
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+async def test_400_concurrent_read_then_write_updates_lose_nothing(things: Database, nodes: int) -> None:
+    """Eight clients read and write one row at once, through one set of connections or four; all 400 updates count."""
+    databases = [things.clone() for _ in range(nodes)]
+    for database in databases:
+        await database.open()
+
+    async def client(database: Database) -> None:
+        for _ in range(50):
+            await database.run(add_one)
+
+    await asyncio.gather(*(client(databases[number % nodes]) for number in range(8)))
+
+    assert await count_of(things) == 400
+    for database in databases:
+        await database.close()
+
+
+async def test_a_transaction_is_all_or_nothing(things: Database) -> None:
+    """An exception rolls back what came before it."""
+
+    async def half_done() -> None:
+        async with things.transaction() as connection:
+            await connection.execute(update(THINGS).values(count=5))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await half_done()
+
+    assert await count_of(things) == 0
+
+
+async def test_run_returns_what_the_work_returns(things: Database) -> None:
+    """And commits."""
+
+    async def work(connection: AsyncConnection) -> str:
+        await add_one(connection)
+        return "done"
+
+    assert await things.run(work) == "done"
+    assert await count_of(things) == 1
+
+
+async def test_readers_do_not_wait_for_a_writer(things: Database) -> None:
+    """They see what was committed before."""
+    async with things.transaction() as connection:
+        await connection.execute(update(THINGS).values(count=5))
+        async with asyncio.timeout(5):
+            assert await count_of(things) == 0
+    assert await count_of(things) == 5
+
+
+async def test_a_moment_keeps_its_instant(things: Database) -> None:
+    """Written in any zone, read in UTC, compared as time; a naive one is refused."""
+    moment = datetime(2026, 3, 29, 3, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+
+    async with things.transaction() as connection:
+        await connection.execute(update(THINGS).values(moment=moment))
+        stored = (await connection.execute(select(THINGS.c.moment))).scalar_one()
+        earlier = moment.astimezone(UTC) - timedelta(microseconds=1)
+        found = (await connection.execute(select(THINGS.c.id).where(THINGS.c.moment > earlier))).all()
+        with pytest.raises(StatementError, match="naive datetime"):
+            await connection.execute(update(THINGS).values(moment=datetime(2026, 1, 1)))  # noqa: DTZ001
+
+    assert stored == moment
+    assert stored.utcoffset() == timedelta(0)
+    assert len(found) == 1
+
+
+async def test_json_comes_back_as_it_was(things: Database) -> None:
+    """None is NULL, not the JSON word null."""
+    body = {"text": "gr\u00fc\u00df dich", "list": [1, 2.5, None, True], "empty": {}}
+
+    async with things.transaction() as connection:
+        await connection.execute(update(THINGS).values(body=body))
+        assert (await connection.execute(select(THINGS.c.body))).scalar_one() == body
+        await connection.execute(update(THINGS).values(body=None))
+        assert (await connection.execute(select(THINGS.c.id).where(THINGS.c.body.is_(None)))).all() != []
+
+
+def transient(dialect: str) -> DBAPIError:
+    """What the drivers raise when the same transaction may well succeed the next time."""
+    cause: Exception = sqlite3.OperationalError("database is locked")
+    if dialect != "sqlite":
+        cause = Exception("could not serialize access")
+        cause.sqlstate = "40001"  # type: ignore[attr-defined]
+    return OperationalError("UPDATE", {}, cause)
+
+
+async def test_a_transaction_that_was_in_the_way_is_tried_again(things: Database) -> None:
+    """Whole: what the failed attempt wrote is gone. The waits are short and grow."""
+    clock = things._clock
+    assert isinstance(clock, WaitingClock)
+    attempts: list[int] = []
+
+    async def work(connection: AsyncConnection) -> None:
+        await add_one(connection)
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise transient(things.dialect_name)
+
+    await things.run(work)
+
+    assert await count_of(things) == 1
+    assert things.retries == 2
+    assert len(clock.waits) == 2
+    assert all(0 < seconds < 1 for seconds in clock.waits)
+
+
+async def test_trying_again_has_an_end(things: Database) -> None:
+    """Then the error is the caller's."""
+    attempts: list[int] = []
+
+    async def work(_connection: AsyncConnection) -> None:
+        attempts.append(1)
+        raise transient(things.dialect_name)
+
+    with pytest.raises(OperationalError):
+        await things.run(work)
+    assert len(attempts) == ATTEMPTS
+
+
+async def test_a_mistake_is_not_tried_again(things: Database) -> None:
+    """A statement that cannot succeed fails at once."""
+    attempts: list[int] = []
+
+    async def work(connection: AsyncConnection) -> None:
+        attempts.append(1)
+        await connection.exec_driver_sql("SELECT * FROM no_such_table")
+
+    with pytest.raises(DBAPIError):
+        await things.run(work)
+    assert len(attempts) == 1
+
+
+async def test_a_real_serialization_failure_is_tried_again(postgres_url: str) -> None:
+    """PostgreSQL says so by SQLSTATE 40001, whichever driver hears it."""
+    for url in (postgres_url, postgres_url.replace("+psycopg", "+asyncpg")):
+        database = Database(url, clock=WaitingClock())
+        await database.open()
+        attempts: list[int] = []
+
+        async def work(connection: AsyncConnection, attempts: list[int] = attempts) -> None:
+            attempts.append(1)
+            if len(attempts) == 1:
+                await connection.exec_driver_sql(
+                    "DO $$ BEGIN RAISE EXCEPTION 'in the way' USING ERRCODE = '40001'; END $$"
+                )
+
+        await database.run(work)
+        assert len(attempts) == 2
+        await database.close()
+
+
+async def test_asyncpg_works_too(postgres_url: str) -> None:
+    """The other driver, by URL alone."""
+    database = Database(postgres_url.replace("+psycopg", "+asyncpg"))
+    await database.open()
+    async with database.transaction() as connection:
+        await connection.run_sync(THINGS.metadata.create_all)
+        await connection.execute(insert(THINGS).values(id="a", moment=datetime(2026, 1, 1, tzinfo=UTC), body={"a": 1}))
+        assert (await connection.exec_driver_sql("SHOW timezone")).scalar_one() == "UTC"
+        assert (await connection.exec_driver_sql("SHOW lock_timeout")).scalar_one() == "10s"
+    async with database.read() as connection:
+        row = (await connection.execute(select(THINGS))).one()
+    assert (row.moment, row.body) == (datetime(2026, 1, 1, tzinfo=UTC), {"a": 1})
+    await database.close()
+
+
+async def test_readers_cannot_write_on_sqlite(sqlite_url: str) -> None:
+    """A write that slipped into a reader would break the order of writers; SQLite refuses it."""
+    database = Database(sqlite_url)
+    await database.open()
+    with pytest.raises(OperationalError, match="readonly"):
+        async with database.read() as connection:
+            await connection.exec_driver_sql("CREATE TABLE forbidden (id INTEGER)")
+    await database.close()
+
+
+async def test_sqlite_is_set_up_as_promised(sqlite_url: str) -> None:
+    """Write-ahead log, foreign keys, and the durability that was asked for, on every connection."""
+    database = Database(sqlite_url, sqlite_synchronous="NORMAL")
+    await database.open()
+    for engine in (database.write_engine, database.read_engine):
+        async with engine.begin() as connection:
+            pragmas = [
+                (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+                for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+            ]
+        assert pragmas == ["wal", 1, 1, 10_000]
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true", "sqlite:///file::memory:?uri=true"],
+)
+async def test_sqlite_in_memory_is_refused(url: str) -> None:
+    """It would forget every task with the process, and each connection would have a database of its own."""
+    with pytest.raises(ConfigurationError, match="in memory cannot hold a durable scheduler"):
+        await Database(url).open()
+
+
+async def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
+    """The first start needs no preparation."""
+    database = Database(f"sqlite:///{tmp_path / 'new' / 'folder' / 'app.sqlite3'}")
+    await database.open()
+    await database.close()
+    assert (tmp_path / "new" / "folder" / "app.sqlite3").exists()
+
+
+async def test_a_sqlite_file_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    """The message names the setting."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ConfigurationError, match="APP_DATABASE_URL"):
+        await Database(f"sqlite:///{tmp_path / 'file' / 'app.sqlite3'}").open()
+
+
+async def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+    """It is not overwritten."""
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear reader, " * 100)
+
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        await Database(f"sqlite:///{path}").open()
+    assert path.read_text().startswith("Dear reader")
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_a_server_that_cannot_be_reached_is_reported(driver: str) -> None:
+    """With the address, without the password."""
+    url = f"postgresql+{driver}://me:hunter2@127.0.0.1:{FREE_PORT_NOBODY_USES}/app"
+
+    with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:1/app cannot be used: .*APP_DATABASE_URL") as caught:
+        await Database(url).open()
+    assert "hunter2" not in caught.value.message
+
+
+async def test_a_database_that_does_not_exist_is_reported(postgres_url: str) -> None:
+    """The server's own words are kept."""
+    with pytest.raises(ConfigurationError, match=r'database "nowhere" does not exist'):
+        await Database(f"{postgres_url.rpartition('/')[0]}/nowhere").open()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://db/app", "'mysql' is not supported"),
+        ("postgresql+psycopg2://db/app", "not supported: use sqlite, postgresql"),
+        ("not a url", "cannot be read: write sqlite:///"),
+        ("", "cannot be read"),
+    ],
+)
+def test_an_unusable_url_is_refused_at_once(url: str, message: str) -> None:
+    """Before anything is opened; the message says what to write."""
+    with pytest.raises(ConfigurationError, match=message):
+        Database(url)
+
+
+def test_short_urls_get_the_drivers_that_are_tested() -> None:
+    """What people write by habit works."""
+    for text, driver in {
+        "sqlite:///x": "sqlite+aiosqlite",
+        "postgres://h/d": "postgresql+psycopg",
+        "postgresql://h/d": "postgresql+psycopg",
+        "postgresql+asyncpg://h/d": "postgresql+asyncpg",
+    }.items():
+        assert Database(text).url.drivername == driver
+
+
+async def test_a_closed_database_says_so(things: Database) -> None:
+    """Close may be repeated; a new open works."""
+    await things.close()
+    await things.close()
+    with pytest.raises(Unavailable, match="not open"):
+        await count_of(things)
+
+    await things.open()
+    await things.open()
+    assert await count_of(things) == 0
