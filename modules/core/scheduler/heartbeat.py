@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
@@ -29,34 +30,42 @@ class Heartbeat:
         self._lost = lost
         self._thread: threading.Thread | None = None
         self._thread_loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
         self.failures = 0
 
     def start(self) -> None:
         """Start the thread; call it on the event loop that runs the tasks."""
         if self._thread is None:
-            main_loop = asyncio.get_running_loop()
-            self._ready.clear()
+            self._stop, self._ended = asyncio.Event(), asyncio.Event()
+            self._thread_loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
-                target=lambda: asyncio.run(self._beat_on(main_loop)), name="core.scheduler heartbeat", daemon=True
+                target=self._run,
+                args=(asyncio.get_running_loop(), self._thread_loop),
+                name="core.scheduler heartbeat",
+                daemon=True,
             )
             self._thread.start()
 
     async def stop(self) -> None:
         """End the thread and wait for it. Safe to call twice, and before start()."""
         thread, self._thread = self._thread, None
-        if thread is None:
+        if thread is None or self._thread_loop is None:
             return
-        await asyncio.to_thread(self._ready.wait)
-        if self._thread_loop is not None and self._stop is not None and thread.is_alive():
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
             self._thread_loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(thread.join)
+        await self._ended.wait()
+        thread.join()
+
+    def _run(self, main_loop: asyncio.AbstractEventLoop, own_loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: own_loop) as runner:
+                runner.run(self._beat_on(main_loop))
+        finally:
+            with contextlib.suppress(RuntimeError):  # the main loop was closed without a stop
+                main_loop.call_soon_threadsafe(self._ended.set)
 
     async def _beat_on(self, main_loop: asyncio.AbstractEventLoop) -> None:
-        self._thread_loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._ready.set()
         # Real time even under an injected clock: a lease protects against real silence.
         clock = SystemClock()
         database = self._runtime.database.clone()

@@ -17,7 +17,7 @@ from modules.core.errors import ConfigurationError
 from modules.core.migrations import ADVISORY_LOCK, VERSION_TABLE, current_revision, head_revision, migrate
 from modules.core.scheduler import db_models
 
-TABLES = sorted(name for name in db_models.Base.metadata.tables if name.startswith("scheduler_"))
+TABLES = sorted(name for name in db_models.ScheduledEvent.metadata.tables if name.startswith("scheduler_"))
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_processes_that_start_at_once_migrate_once(database_url: str) -> N
         output, _ = await process.communicate()
         return process.returncode, output.decode().strip()
 
-    assert await asyncio.gather(start(), start(), start()) == [(0, head_revision())] * 3
+    assert list(await asyncio.gather(start(), start(), start())) == [(0, head_revision())] * 3
 
 
 async def test_a_node_waits_for_another_ones_long_migration(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

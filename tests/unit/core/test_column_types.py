@@ -11,7 +11,7 @@ from sqlalchemy.engine import Dialect
 
 from modules.core.column_types import Json, UtcDateTime
 
-SQLITE, POSTGRESQL = sqlite.dialect(), postgresql.dialect()
+SQLITE, POSTGRESQL = sqlite.dialect(), postgresql.dialect()  # type: ignore[no-untyped-call]
 TOKYO = timezone(timedelta(hours=9))
 
 

@@ -42,7 +42,7 @@ async def test_tasks_started_inside_belong_to_the_session() -> None:
         await asyncio.sleep(0)
         return current_session_id()
 
-    assert await asyncio.gather(inside("a"), inside("b")) == ["a", "b"]
+    assert list(await asyncio.gather(inside("a"), inside("b"))) == ["a", "b"]
     assert current_session_id() is None
 
 

@@ -122,7 +122,7 @@ def test_other_variables_with_the_applications_prefix_are_the_hosts_own(monkeypa
 def test_settings_do_not_change() -> None:
     """What was checked at start stays what it was."""
     with pytest.raises(ValueError, match="frozen"):
-        AppSettings.load().port = 1  # type: ignore[misc]
+        AppSettings.load().port = 1
 
 
 def test_a_modules_settings_come_from_its_prefix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""What `make run` starts: within seconds tasks run, a CSV is on disk, and history fills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.acceptance.test_rest_specification import EXPORT
+from tests.support.server import patience, serving
+
+
+def test_the_examples_do_real_work(tmp_path: Path) -> None:
+    env = {"STANDARD_FILE_UPLOAD_DIRECTORY": str(tmp_path / "uploads")}
+    with serving(tmp_path, "--examples", env=env) as server:
+        for _ in patience():
+            exports = list((tmp_path / "data" / "exports").glob("users-*.csv"))
+            executions = server.get("/executions")["executions"]
+            if exports and {row["state"] for row in executions} == {"succeeded"} and len(executions) >= 2:
+                break
+        lines = exports[0].read_text().splitlines()
+        assert lines[0] == "id,name,email,created_at,deleted_at"
+        assert len(lines) == 5, "the deleted user must not be exported"
+
+        task_id = server.client.post("/tasks", json=EXPORT).json()["task_id"]
+        execution_id = server.client.post(f"/tasks/{task_id}/execute").json()["execution_id"]
+        for _ in patience():
+            execution = server.get(f"/executions/{execution_id}")
+            if execution["success"] is not None:
+                break
+        assert execution["success"] is True
+        assert execution["result"]["record_count"] == 4
+        assert Path(tmp_path / execution["result"]["file_path"]).exists()
+
+        cleanups = {row["cleanup_type"]: row for row in server.get("/cleanup")["cleanups"]}
+        assert set(cleanups) == {"execution_history", "expired_sessions", "temp_files"}
+        report = server.client.post("/cleanup/run", json={"dry_run": True}).json()
+        assert (report["failed"], len(report["reports"])) == (0, 3)
+        assert server.stop() == 0
+    with serving(tmp_path, "--examples", env=env) as server:
+        again = server.get("/tasks", limit=200)["tasks"]
+        assert len([task for task in again if task["unique_key"]]) == len(
+            {task["unique_key"] for task in again if task["unique_key"]}
+        ), "a second start must not schedule everything again"
+
+
+def test_examples_do_not_load_by_themselves(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        modules = {item["module_id"] for item in server.get("/task-types")["task_types"]}
+        assert modules == {"core.scheduler"}

@@ -1,0 +1,127 @@
+"""What a dead process left behind is found by its lease and run again; a late answer changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from modules.core.scheduler.db_ops import Finished
+from modules.core.scheduler.outcomes import Outcome
+from tests.support.app import App, manual_clock, running_app
+
+LEASE = 30
+
+
+async def _claim_and_die(app: App) -> list[Any]:
+    """Fire what is due as a node that then never says another word."""
+    started: list[Any] = []
+    app.service.dispatcher._start = started.append  # type: ignore[method-assign]
+    await app.service.dispatcher.tick()
+    del app.service.dispatcher._start
+    return started
+
+
+async def test_an_execution_of_a_dead_process_is_abandoned_and_tried_again(app: App) -> None:
+    task_id = await app.schedule()
+    [claim] = await _claim_and_die(app)
+    app.clock.advance(LEASE - 1)
+    await app.service.recovery.tick()
+    assert await app.run_due() == [], "a lease that holds was broken"
+    app.clock.advance(2)
+    await app.service.recovery.tick()
+    [second] = await app.run_due()
+    first, again = await app.history(task_id)
+    assert (first["id"], first["state"], first["success"]) == (claim.execution_id, "abandoned", False)
+    assert (again["id"], again["attempt"], again["success"]) == (second["id"], 2, True)
+    assert again["scheduled_for"] == first["scheduled_for"]
+    assert (await app.task(task_id))["status"] == "completed"
+
+
+async def test_three_deaths_end_an_occurrence_as_failed(app: App) -> None:
+    task_id = await app.schedule()
+    for _ in range(3):
+        assert len(await _claim_and_die(app)) == 1
+        app.clock.advance(LEASE + 1)
+        await app.service.recovery.tick()
+    assert await app.run_due() == []
+    assert [row["state"] for row in await app.history(task_id)] == ["abandoned"] * 3
+    assert (await app.task(task_id))["status"] == "failed"
+
+
+async def test_at_most_once_never_runs_again(app: App) -> None:
+    task_id = await app.schedule(delivery="at_most_once")
+    await _claim_and_die(app)
+    app.clock.advance(LEASE + 1)
+    await app.service.recovery.tick()
+    assert await app.run_due() == []
+    assert [row["state"] for row in await app.history(task_id)] == ["abandoned"]
+
+
+async def test_a_recurring_task_goes_on_after_a_death(app: App) -> None:
+    task_id = await app.schedule(interval="1 hour", delivery="at_most_once")
+    app.clock.advance(hours=1)
+    await _claim_and_die(app)
+    app.clock.advance(LEASE + 1)
+    await app.service.recovery.tick()
+    assert (await app.task(task_id))["status"] == "pending"
+    app.clock.advance(hours=1)
+    assert len(await app.run_due()) == 1
+
+
+async def test_an_outcome_that_comes_after_the_lease_was_lost_is_not_recorded(app: App) -> None:
+    task_id = await app.schedule()
+    [claim] = await _claim_and_die(app)
+    app.clock.advance(LEASE + 1)
+    await app.service.recovery.tick()
+    late = Finished(
+        claim.execution_id, claim.fence, Outcome("succeeded", result="late"), app.clock.now(), duration_ms=1, cpu_ms=1
+    )
+    settler = app.service.job_manager.settler
+    assert await app.runtime.db_ops.complete_executions([late], settler, app.clock.now()) == set()
+    assert (await app.history(task_id))[0]["state"] == "abandoned"
+    await app.run_due()
+    assert [row["state"] for row in await app.history(task_id)] == ["abandoned", "succeeded"]
+
+
+async def test_an_outcome_is_recorded_once(app: App) -> None:
+    task_id = await app.schedule()
+    [claim] = await _claim_and_die(app)
+    outcome = Finished(claim.execution_id, claim.fence, Outcome("succeeded"), app.clock.now(), duration_ms=1, cpu_ms=1)
+    settler = app.service.job_manager.settler
+    assert await app.runtime.db_ops.complete_executions([outcome], settler, app.clock.now()) == {claim.execution_id}
+    assert await app.runtime.db_ops.complete_executions([outcome], settler, app.clock.now()) == set()
+    assert (await app.task(task_id))["execution_count"] == 1
+
+
+async def test_an_execution_that_this_process_still_runs_is_not_recovered(database_url: str) -> None:
+    release = asyncio.Event()
+
+    async def slow(parameters: dict[str, Any]) -> None:
+        await release.wait()
+
+    async with running_app(database_url, slow, clock=manual_clock()) as app:
+        task_id = await app.schedule("slow")
+        running = asyncio.create_task(app.run_due())
+        while not app.service.job_manager.running:
+            await asyncio.sleep(0)
+        app.clock.advance(LEASE * 10)
+        await app.service.recovery.tick()
+        release.set()
+        await running
+        assert [row["state"] for row in await app.history(task_id)] == ["succeeded"]
+
+
+async def test_heartbeats_keep_a_lease_alive(app: App) -> None:
+    task_id = await app.schedule()
+    [claim] = await _claim_and_die(app)
+    node = app.runtime.node_id
+    from datetime import timedelta
+
+    for _ in range(5):
+        app.clock.advance(LEASE / 2)
+        now = app.clock.now()
+        held = await app.runtime.db_ops.heartbeat(node, {claim.execution_id}, now, now + timedelta(seconds=LEASE))
+        assert held == {claim.execution_id}
+        await app.service.recovery.tick()
+    assert (await app.history(task_id))[0]["state"] == "running"
+    assert await app.runtime.db_ops.heartbeat("another", {claim.execution_id}, now, now) == set()
