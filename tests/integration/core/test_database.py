@@ -118,7 +118,7 @@ async def test_a_moment_keeps_its_instant(things: Database) -> None:
         earlier = moment.astimezone(UTC) - timedelta(microseconds=1)
         found = (await connection.execute(select(THINGS.c.id).where(THINGS.c.moment > earlier))).all()
         with pytest.raises(StatementError, match="naive datetime"):
-            await connection.execute(update(THINGS).values(moment=datetime(2026, 1, 1)))  # noqa: DTZ001
+            await connection.execute(update(THINGS).values(moment=datetime(2026, 1, 1)))
 
     assert stored == moment
     assert stored.utcoffset() == timedelta(0)

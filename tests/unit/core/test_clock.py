@@ -54,7 +54,7 @@ def test_cpu_time_of_the_thread_grows() -> None:
 
 def test_a_naive_time_is_read_as_the_hosts() -> None:
     """The wall time stays what was written."""
-    naive = datetime(2026, 6, 1, 12, 0)  # noqa: DTZ001  # what user code writes
+    naive = datetime(2026, 6, 1, 12, 0)  # what user code writes
     aware = host_timezone_of(naive)
     assert aware.tzinfo is not None
     assert aware.replace(tzinfo=None) == naive

@@ -19,7 +19,7 @@ TOKYO = timezone(timedelta(hours=9))
 def test_a_naive_time_is_refused(dialect: Dialect) -> None:
     """Nobody can know which instant it means."""
     with pytest.raises(ValueError, match="naive datetime"):
-        UtcDateTime().process_bind_param(datetime(2026, 1, 1), dialect)  # noqa: DTZ001
+        UtcDateTime().process_bind_param(datetime(2026, 1, 1), dialect)
 
 
 def test_sqlite_keeps_utc_without_an_offset() -> None:
@@ -28,7 +28,7 @@ def test_sqlite_keeps_utc_without_an_offset() -> None:
 
     stored = UtcDateTime().process_bind_param(moment, SQLITE)
 
-    assert stored == datetime(2026, 1, 1, 0, 30)  # noqa: DTZ001
+    assert stored == datetime(2026, 1, 1, 0, 30)
 
 
 def test_postgresql_keeps_the_instant() -> None:
@@ -45,7 +45,7 @@ def test_what_comes_back_is_aware_and_in_utc() -> None:
     read = UtcDateTime().process_result_value
     expected = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
 
-    for value in (datetime(2026, 1, 1, 0, 30), datetime(2026, 1, 1, 9, 30, tzinfo=TOKYO)):  # noqa: DTZ001
+    for value in (datetime(2026, 1, 1, 0, 30), datetime(2026, 1, 1, 9, 30, tzinfo=TOKYO)):
         moment = read(value, SQLITE)
         assert moment == expected
         assert moment is not None
