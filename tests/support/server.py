@@ -65,10 +65,14 @@ def patience(seconds: float = 60) -> Iterator[None]:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[Server]:
-    """A server that works in `folder`, on a free port, until the block ends."""
+def serving(
+    folder: Path, *arguments: str, env: dict[str, str] | None = None, key: str | None = ADMIN_KEY
+) -> Iterator[Server]:
+    """A server that works in `folder`, on a free port, until the block ends; without `key` it makes its own."""
     log = folder / f"server-{time.monotonic_ns()}.log"
-    environment = {**os.environ, "CORE_SCHEDULER_ADMIN_KEY": ADMIN_KEY, "PYTHONUNBUFFERED": "1", **(env or {})}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+    if key is not None:
+        environment["CORE_SCHEDULER_ADMIN_KEY"] = key
     command = [sys.executable, "-m", "modules.cli", "serve", "--port", "0", *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)

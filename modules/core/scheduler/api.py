@@ -92,7 +92,7 @@ def _public(service: SchedulerService, guard: Guard) -> APIRouter:
 
 
 def _reading(service: SchedulerService, guard: Guard) -> APIRouter:
-    router = APIRouter(route_class=guarded(guard))
+    router = APIRouter(route_class=guarded(guard, "read"))
 
     @router.get("/tasks", response_model=schemas.TaskPage, operation_id="list_tasks", tags=["tasks"])
     async def list_tasks(
@@ -171,7 +171,7 @@ def _reading(service: SchedulerService, guard: Guard) -> APIRouter:
 
 
 def _operating(service: SchedulerService, guard: Guard) -> APIRouter:
-    router = APIRouter(route_class=guarded(guard))
+    router = APIRouter(route_class=guarded(guard, "operate"))
 
     @router.post(
         "/tasks", response_model=schemas.Scheduled, status_code=201, operation_id="schedule_task", tags=["tasks"]
@@ -225,7 +225,7 @@ def _operating(service: SchedulerService, guard: Guard) -> APIRouter:
 
 
 def _administering(service: SchedulerService, keys: ApiKeys, guard: Guard) -> APIRouter:
-    router = APIRouter(route_class=guarded(guard))
+    router = APIRouter(route_class=guarded(guard, "admin"))
 
     @router.post(
         "/cleanup",

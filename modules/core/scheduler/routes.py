@@ -22,13 +22,18 @@ logger = logging.getLogger(__name__)
 Guard = Callable[[Request], Awaitable[None]]
 
 
-def guarded(guard: Guard) -> type[APIRoute]:
+def guarded(guard: Guard, scope: str | None = None) -> type[APIRoute]:
     """A route class: `guard` first, then the body's gate, then the endpoint; every error becomes a problem document.
 
     The guard comes before the body is looked at, so that strangers learn nothing about what would be accepted.
+    `scope` is what the guard asks for, shown in the OpenAPI document.
     """
 
     class GuardedRoute(APIRoute):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["openapi_extra"] = {"x-scope": scope, **(kwargs.get("openapi_extra") or {})}
+            super().__init__(*args, **kwargs)
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
             known_fields = _body_fields(self.endpoint)

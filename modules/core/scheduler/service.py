@@ -52,6 +52,7 @@ class SchedulerService:
     def __init__(self, app_context: AppContext) -> None:
         self.app_context = app_context
         self._runtime = Runtime.of(app_context)
+        self.db_ops = self._runtime.db_ops
         self.trigger_manager = TriggerManager(app_context)
         self.housekeeper = Housekeeper(app_context)
         self.job_manager = JobManager(app_context, self)

@@ -1,58 +1,26 @@
-"""STUB to be replaced by the real package."""
+"""Deleting what is old, and only that: rows, files and our own history. Rules name targets that code has allowed."""
 
-from dataclasses import dataclass, field
+from modules.core.scheduler.cleanup.config import (
+    FileRule,
+    HistoryRule,
+    InvalidCleanup,
+    RowRule,
+    cleanup_interval_of,
+    parse_config,
+)
+from modules.core.scheduler.cleanup.report import CleanupReport
+from modules.core.scheduler.cleanup.run import run_rule
+from modules.core.scheduler.cleanup.targets import CleanupTargets, UnknownTarget
 
-from modules.core.scheduler.triggers import parse_interval
-
-
-@dataclass
-class RowRule:
-    table_name: str = ""
-    date_column: str = ""
-
-
-@dataclass
-class FileRule:
-    directory: str = ""
-    max_age_hours: int = 1
-    pattern: str = "*"
-
-
-@dataclass
-class HistoryRule:
-    keep_days: int | None = None
-
-
-@dataclass
-class Rep:
-    deleted: int = 0
-    errors: list = field(default_factory=list)
-
-    def as_json(self):
-        return {"deleted": 0}
-
-
-class CleanupTargets:
-    def allow_table(self, column, where=None):
-        pass
-
-    def allow_directory(self, root, patterns=("*",)):
-        pass
-
-    def table(self, a, b):
-        pass
-
-    def directory(self, a):
-        pass
-
-
-def parse_config(c):
-    return HistoryRule()
-
-
-def cleanup_interval_of(c, d):
-    return parse_interval(c["cleanup_interval"]) if "cleanup_interval" in c else (d, "seconds")
-
-
-async def run_rule(rule, **kw):
-    return Rep()
+__all__ = [
+    "CleanupReport",
+    "CleanupTargets",
+    "FileRule",
+    "HistoryRule",
+    "InvalidCleanup",
+    "RowRule",
+    "UnknownTarget",
+    "cleanup_interval_of",
+    "parse_config",
+    "run_rule",
+]
