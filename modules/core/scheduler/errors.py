@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modules.core.errors import Conflict, Invalid, NotFound
+from modules.core.errors import Conflict, Invalid, NotFound, Unavailable
 
 
 class InvalidTask(Invalid):
@@ -63,3 +63,9 @@ class DuplicateTask(Conflict):
     """A task with this unique key exists."""
 
     code = "DUPLICATE_TASK"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, is busy beyond patience, full, or read-only."""
+
+    code = "DATABASE_UNAVAILABLE"

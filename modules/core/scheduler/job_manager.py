@@ -12,7 +12,7 @@ from modules.core.ids import new_id
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
 from modules.core.scheduler.db_ops import Claim, EventChange, Finished
-from modules.core.scheduler.errors import InvalidState, InvalidTask
+from modules.core.scheduler.errors import InvalidParameters, InvalidState, InvalidTask
 from modules.core.scheduler.execution import ExecutionContext
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.new_event import event_values
@@ -221,7 +221,9 @@ class JobManager:
         # Rows are input too: whoever can write them is not the one who registered the function.
         task = self._runtime.registry.get(claim.event.module_id, claim.event.function_name)
         parameters = claim.event.parameters
-        return task.validate(parameters if isinstance(parameters, dict) else {})
+        if not isinstance(parameters, dict):
+            raise InvalidParameters("The stored parameters are not an object: correct them with PATCH.")
+        return task.validate(parameters)
 
     def _log(self, claim: Claim, outcome: Outcome) -> None:
         if outcome.note:

@@ -8,9 +8,8 @@ import logging
 from collections import deque
 from dataclasses import replace
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
-
 from modules.core.background import backoff_seconds
+from modules.core.errors import Unavailable
 from modules.core.scheduler.db_ops import Finished
 from modules.core.scheduler.outcomes import Outcome
 from modules.core.scheduler.runtime import Runtime
@@ -88,34 +87,40 @@ class Recorder:
                 self._queue.popleft()
 
     async def _write(self, batch: list[tuple[Finished, asyncio.Future[bool]]]) -> None:
+        outcomes = [finished for finished, _ in batch]
         try:
-            mine = await self._complete([finished for finished, _ in batch])
-        except (DBAPIError, StatementError) as error:
-            if isinstance(error, OperationalError | InterfaceError) or len(batch) == 1:
-                raise
-            mine = await self._write_one_by_one([finished for finished, _ in batch])
+            mine = await self._complete(outcomes)
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception("a batch of outcomes could not be written; they are taken one by one")
+            mine = await self._write_one_by_one(outcomes)
         for finished, future in batch:
             recorded = finished.execution_id in mine
             if not recorded:
                 self.stale += 1
-                logger.warning("execution %s had lost its lease; its outcome was not recorded", finished.execution_id)
+                logger.warning("the outcome of execution %s was not this process's to record", finished.execution_id)
             if not future.done():
                 future.set_result(recorded)
 
-    async def _write_one_by_one(self, batch: list[Finished]) -> set[str]:
-        """One outcome that the database refuses must not hold up the others: its content is replaced by the reason."""
+    async def _write_one_by_one(self, outcomes: list[Finished]) -> set[str]:
+        """An outcome that cannot be stored must not hold up the others: the reason stands in for its content.
+
+        Where even that fails it is left to its lease, which runs out.
+        """
         mine: set[str] = set()
-        for finished in batch:
-            try:
-                mine |= await self._complete([finished])
-            except (DBAPIError, StatementError) as error:
-                if isinstance(error, OperationalError | InterfaceError):
+        for finished in outcomes:
+            reason = Outcome(
+                finished.outcome.state, error="The outcome could not be stored: see the log.", error_type="storage"
+            )
+            for attempt in (finished, replace(finished, outcome=reason)):
+                try:
+                    mine |= await self._complete([attempt])
+                    break
+                except Unavailable:
                     raise
-                logger.exception("the outcome of execution %s cannot be stored", finished.execution_id)
-                reason = "The outcome could not be stored; the log has the reason."
-                mine |= await self._complete(
-                    [replace(finished, outcome=Outcome(finished.outcome.state, error=reason, error_type="storage"))]
-                )
+                except Exception:
+                    logger.exception("the outcome of execution %s cannot be stored", finished.execution_id)
         return mine
 
     async def _complete(self, finished: list[Finished]) -> set[str]:

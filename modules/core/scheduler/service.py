@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from modules.core.background import BackgroundLoop
-from modules.core.errors import Unavailable
+from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler import control, new_event
@@ -262,7 +262,7 @@ class SchedulerService:
         # A stop goes on when the database is away: the row of a silent node does no harm.
         try:
             await statement
-        except (SQLAlchemyError, OSError, Unavailable):
+        except (SQLAlchemyError, ModuleError):
             logger.warning("the node's own row could not be changed", exc_info=True)
 
     async def vitals(self) -> Vitals:
@@ -270,7 +270,7 @@ class SchedulerService:
         try:
             await self._runtime.db_ops.ping()
             answers = True
-        except (SQLAlchemyError, OSError, Unavailable):
+        except (SQLAlchemyError, ModuleError):
             answers = False
         return Vitals(
             enabled=self._runtime.settings.enabled,

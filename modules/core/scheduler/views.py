@@ -20,7 +20,7 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "description": event.description,
         "module_id": event.module_id,
         "function_name": event.function_name,
-        "parameters": event.parameters,
+        "parameters": event.parameters if isinstance(event.parameters, dict) else {},
         "status": shown_status(event),
         "recurring": event.recurring,
         "interval_type": event.interval_type,

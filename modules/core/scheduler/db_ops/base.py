@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Table
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.database import Database
 from modules.core.scheduler import db_models
+from modules.core.scheduler.errors import DatabaseUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,13 +39,24 @@ class Statements:
         self._database = database
 
 
+@contextmanager
+def _outages_named() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        raise DatabaseUnavailable(
+            "The database does not answer as it should; nothing was changed. Try again; the log has the reason."
+        ) from error
+
+
 def write(
     method: Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """The method runs in one write transaction, as a whole again when the database rolls it back."""
 
     async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.run(lambda connection: method(self, connection, *args, **kwargs))
+        with _outages_named():
+            return await self._database.run(lambda connection: method(self, connection, *args, **kwargs))
 
     update_wrapper(wrapper, method)
     return wrapper
@@ -53,8 +68,9 @@ def read(
     """The method runs on one consistent snapshot."""
 
     async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._database.read() as connection:
-            return await method(self, connection, *args, **kwargs)
+        with _outages_named():
+            async with self._database.read() as connection:
+                return await method(self, connection, *args, **kwargs)
 
     update_wrapper(wrapper, method)
     return wrapper

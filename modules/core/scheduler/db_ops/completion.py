@@ -6,6 +6,7 @@ the worker was given.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,10 @@ from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statem
 from modules.core.scheduler.db_ops.changes import Finished, Settle
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.lifecycle import Settlement
 from modules.core.scheduler.outcomes import Outcome
+
+logger = logging.getLogger(__name__)
 
 RECOVERED_AT_ONCE = 100
 
@@ -168,7 +172,7 @@ async def _close(
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
-        settlement, skipped = settle(draft.event, row, outcome, now)
+        settlement, skipped = _settled(settle, draft.event, row, outcome, now)
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
         draft.count += 1
@@ -201,6 +205,18 @@ async def _close(
     if attempts:
         await connection.execute(insert(EXECUTIONS), attempts)
     await insert_missed(connection, missed, now)
+
+
+def _settled(
+    settle: Settle, event: ScheduledEvent, row: EventExecution, outcome: Outcome, now: datetime
+) -> tuple[Settlement, Firing]:
+    """What follows; where that cannot be told, the event is paused, so that one bad row stops no other's recording."""
+    try:
+        return settle(event, row, outcome, now)
+    except Exception:
+        logger.exception("what follows from execution %s of task %s cannot be told", row.id, event.id)
+        status = "paused" if event.status == "pending" else event.status
+        return Settlement(status, None), Firing(None, event.next_execution)  # type: ignore[arg-type]
 
 
 async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict[str, _EventDraft]:

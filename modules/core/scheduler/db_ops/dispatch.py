@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, and_, bindparam, exists, func, insert, or_, select, tuple_, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from modules.core.errors import ModuleError
+from modules.core.errors import ModuleError, Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.firing import Firing
+
+logger = logging.getLogger(__name__)
 
 _ADVANCE = (
     update(EVENTS)
@@ -51,32 +54,52 @@ class DispatchStatements(Statements):
     async def fire_and_claim(self, request: ClaimRequest) -> ClaimResult:
         """Take on up to `request.limit` executions: those that wait, oldest first, then due events.
 
-        When one occurrence turns out to be on record already (a clock that was set back, say), its event is moved on
-        without a second run, and the others are not held up.
+        One row never holds up the others. When an occurrence is on record already (a clock that was set back, say), its
+        event moves on without a second run; an event that cannot be read or decided is parked: paused, with the reason.
         """
         try:
             return await self._fire_and_claim(request)
-        except IntegrityError:
-            return await self._fire_one_by_one(request)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if not isinstance(error, IntegrityError):
+                logger.exception("a batch could not be fired; its rows are taken one by one")
+            return await self._one_by_one(request)
 
     @write
     async def _fire_and_claim(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
-        claims = await _claim_ready(connection, request)
+        claims = await _claim(connection, request, await _ready_ids(connection, request))
         if len(claims) < request.limit:
-            due = await _due_events(connection, request, request.limit - len(claims))
+            due = await _due_ids(connection, request, request.limit - len(claims))
             claims += await _fire(connection, request, due)
         next_due = await _next_due(connection, request) if len(claims) < request.limit else request.now
         return ClaimResult(claims, next_due)
 
     @write
-    async def _fire_one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
+    async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         claims: list[Claim] = []
-        for event in await _due_events(connection, request, request.limit):
+        for execution_id in await _ready_ids(connection, request):
             try:
                 async with connection.begin_nested():
-                    claims += await _fire(connection, request, [event])
+                    claims += await _claim(connection, request, [execution_id])
+            except DBAPIError:
+                raise
+            except Exception:
+                logger.exception("execution %s cannot be read and is closed as failed", execution_id)
+                await _give_up(connection, execution_id, request.now)
+        for event_id in await _due_ids(connection, request, request.limit - len(claims)):
+            try:
+                async with connection.begin_nested():
+                    claims += await _fire(connection, request, [event_id])
             except IntegrityError:
-                await _fire(connection, request, [event], already_ran=True)
+                await _fire(connection, request, [event_id], already_ran=True)
+            except DBAPIError:
+                raise
+            except Exception as error:
+                logger.exception("task %s cannot be fired and is parked", event_id)
+                await connection.execute(
+                    update(EVENTS).where(EVENTS.c.id == event_id).values(status="paused", pause_reason=_parked(error))
+                )
         return ClaimResult(claims, request.now)
 
     @read
@@ -116,17 +139,22 @@ def _startable(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
     return and_(EXECUTIONS.c.state == "ready", allowed)
 
 
-async def _claim_ready(connection: AsyncConnection, request: ClaimRequest) -> list[Claim]:
+async def _ready_ids(connection: AsyncConnection, request: ClaimRequest) -> Sequence[str]:
     query = (
-        select(EXECUTIONS)
+        select(EXECUTIONS.c.id)
         .where(_startable(request.functions), EXECUTIONS.c.run_at <= request.now)
         .order_by(EXECUTIONS.c.run_at)
         .limit(request.limit)
         .with_for_update(skip_locked=True, of=EXECUTIONS)
     )
-    waiting = cast(list[EventExecution], (await connection.execute(query)).all())
-    if not waiting:
+    return (await connection.execute(query)).scalars().all()
+
+
+async def _claim(connection: AsyncConnection, request: ClaimRequest, execution_ids: Sequence[str]) -> list[Claim]:
+    if not execution_ids:
         return []
+    query = select(EXECUTIONS).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.run_at)
+    waiting = cast(list[EventExecution], (await connection.execute(query)).all())
     events = {
         event.id: cast(ScheduledEvent, event)
         for event in await connection.execute(
@@ -161,9 +189,23 @@ async def _claim_ready(connection: AsyncConnection, request: ClaimRequest) -> li
     ]
 
 
-async def _due_events(connection: AsyncConnection, request: ClaimRequest, limit: int) -> list[ScheduledEvent]:
+async def _give_up(connection: AsyncConnection, execution_id: str, now: datetime) -> None:
+    reason = "This execution could not be read from the database; the log has the reason."
+    await connection.execute(
+        update(EXECUTIONS)
+        .where(EXECUTIONS.c.id == execution_id)
+        .values(state="failed", success=False, end_time=now, error=reason, error_type="storage")
+    )
+    await connection.execute(
+        update(EVENTS).where(EVENTS.c.active_execution_id == execution_id).values(active_execution_id=None)
+    )
+
+
+async def _due_ids(connection: AsyncConnection, request: ClaimRequest, limit: int) -> Sequence[str]:
+    if limit <= 0:
+        return []
     query = (
-        select(EVENTS)
+        select(EVENTS.c.id)
         .where(_fireable(request.functions), EVENTS.c.next_execution <= request.now)
         .order_by(EVENTS.c.next_execution)
         .limit(limit)
@@ -171,12 +213,16 @@ async def _due_events(connection: AsyncConnection, request: ClaimRequest, limit:
     )
     if request.excluded_events:
         query = query.where(EVENTS.c.id.not_in(sorted(request.excluded_events)))
-    return cast(list[ScheduledEvent], (await connection.execute(query)).all())
+    return (await connection.execute(query)).scalars().all()
 
 
 async def _fire(
-    connection: AsyncConnection, request: ClaimRequest, due: list[ScheduledEvent], *, already_ran: bool = False
+    connection: AsyncConnection, request: ClaimRequest, event_ids: Sequence[str], *, already_ran: bool = False
 ) -> list[Claim]:
+    if not event_ids:
+        return []
+    query = select(EVENTS).where(EVENTS.c.id.in_(event_ids)).order_by(EVENTS.c.next_execution)
+    due = cast(list[ScheduledEvent], (await connection.execute(query)).all())
     claims: list[Claim] = []
     advanced: list[dict[str, Any]] = []
     missed: list[tuple[str, Firing]] = []
@@ -261,8 +307,9 @@ async def _earliest(
     return min(moments) if moments else None
 
 
-def _parked(error: ModuleError) -> str:
-    return f"Parked: its schedule cannot be read any more ({error.message}) Correct it with PATCH, then resume."
+def _parked(error: Exception) -> str:
+    reason = error.message if isinstance(error, ModuleError) else f"{type(error).__name__}: see the log."
+    return f"Parked: it cannot be read any more ({reason}) Correct it with PATCH, then resume."
 
 
 def _milliseconds(later: datetime, earlier: datetime) -> float:
