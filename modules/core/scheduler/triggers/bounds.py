@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from modules.core.scheduler.triggers.base import Trigger, in_utc
-
-TICK = timedelta(microseconds=1)
+from modules.core.scheduler.triggers.base import TICK, Trigger, in_utc, sentence_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Bounded:
     def describe(self) -> str:
         words = [self.trigger.describe()]
         if self.start is not None:
-            words.append(f"from {self.start:%Y-%m-%d %H:%M:%S} UTC")
+            words.append(f"not before {sentence_time(self.start)}")
         if self.end is not None:
-            words.append(f"until {self.end:%Y-%m-%d %H:%M:%S} UTC")
+            words.append(f"not after {sentence_time(self.end)}")
         return ", ".join(words)

@@ -2,133 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from modules.core.scheduler.triggers.base import EARLIEST, LATEST, in_range, in_utc
-from modules.core.scheduler.triggers.cron_days import CronDays
+from modules.core.scheduler.triggers.base import EARLIEST, LATEST, TICK, in_range, in_utc, window
+from modules.core.scheduler.triggers.cron_calendar import CronCalendar
+from modules.core.scheduler.triggers.cron_fields import fields_of
+from modules.core.scheduler.triggers.cron_words import in_words
 from modules.core.scheduler.triggers.wall_clock import (
-    HOP,
     changes,
-    first_change,
-    highest_wall,
     instant_of,
-    last_change,
+    latest_wall,
     offset_at,
-    wall_of,
+    shown_at,
+    stretches,
 )
-
-TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class FixedTimeCron:
     """Jobs at times of the day: a skipped time fires once right after the gap, a repeated one the first time only."""
 
-    days: CronDays
+    expression: str
+    calendar: CronCalendar
     zone: ZoneInfo
 
     def next_after(self, moment: datetime) -> datetime | None:
         moment = max(in_utc(moment), EARLIEST - TICK)
-        match = self.days.next_after(wall_of(moment, self.zone)) if moment < LATEST else None
-        while match is not None and (fired := instant_of(match, self.zone)) <= moment:
-            match = self.days.next_after(match)  # shown before, in the first pass of a fold
-        return in_range(fired) if match is not None else None
+        match = self.calendar.next_after(latest_wall(moment, self.zone)) if moment < LATEST else None
+        return in_range(instant_of(match, self.zone)) if match is not None else None
 
     def previous_before(self, moment: datetime) -> datetime | None:
         moment = min(in_utc(moment), LATEST)
-        match = self.days.previous_before(highest_wall(moment, self.zone) + TICK) if moment > EARLIEST else None
-        while match is not None and (fired := instant_of(match, self.zone)) >= moment:
-            match = self.days.previous_before(match)
-        return in_range(fired) if match is not None else None
+        match = self.calendar.last_until(latest_wall(moment - TICK, self.zone)) if moment > EARLIEST else None
+        return in_range(instant_of(match, self.zone)) if match is not None else None
 
     def count_between(self, after: datetime, until: datetime) -> int:
-        after, until = _bounded(after, until)
+        after, until = window(after, until)
         if until <= after:
             return 0
-        count = self.days.count_between(highest_wall(after, self.zone), highest_wall(until, self.zone))
+        count = self.calendar.count_between(latest_wall(after, self.zone), latest_wall(until, self.zone))
         for change in changes(self.zone, after, until):
-            begin, end = _wall(change.at + change.before), _wall(change.at + change.after)
-            in_gap = self.days.count_between(begin - TICK, end) if end > begin else 0
-            count -= max(0, in_gap - 1)  # all that the gap swallowed fires once, at its end
+            # All that a gap swallowed fires once, at its end; for a fold this counts nothing.
+            count -= max(0, self.calendar.count_between(change.first_wall - TICK, change.new_wall) - 1)
         return count
 
     def describe(self) -> str:
-        return f"by the cron expression {self.days.expression!r}, in {self.zone.key}"
+        return in_words(self.expression, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
 class ElapsedCron:
-    """Jobs whose minute or hour starts with a star: no run more in the gap, and both passes of a fold."""
+    """Jobs whose minute or hour starts with a star: no extra run in the gap, and both passes of a fold."""
 
-    days: CronDays
+    expression: str
+    calendar: CronCalendar
     zone: ZoneInfo
 
     def next_after(self, moment: datetime) -> datetime | None:
-        moment = max(in_utc(moment), EARLIEST - TICK)
-        while moment < LATEST:
-            offset = offset_at(moment, self.zone)
-            match = self.days.next_after(_wall(moment + offset))
+        begin = max(in_utc(moment) + TICK, EARLIEST)  # looked for from here on, stretch of one offset by stretch
+        while begin < LATEST:
+            offset = offset_at(begin, self.zone)
+            match = self.calendar.next_after(shown_at(begin - TICK, offset))
             if match is None:
                 return None
             fired = match.replace(tzinfo=UTC) - offset
-            change = first_change(self.zone, moment, min(fired, LATEST))
+            change = next(changes(self.zone, begin, fired), None)
             if change is None:
                 return in_range(fired)
-            if self._matches(change.at):
-                return in_range(change.at)
-            moment = change.at
+            begin = change.at
         return None
 
     def previous_before(self, moment: datetime) -> datetime | None:
-        moment = min(in_utc(moment), LATEST)
-        while moment > EARLIEST:
-            offset = offset_at(moment - TICK, self.zone)
-            match = self.days.previous_before(_wall(moment + offset))
+        end = min(in_utc(moment), LATEST) - TICK  # looked for back from here
+        while end >= EARLIEST:
+            offset = offset_at(end, self.zone)
+            match = self.calendar.last_until(shown_at(end, offset))
             if match is None:
                 return None
             fired = match.replace(tzinfo=UTC) - offset
-            change = last_change(self.zone, max(fired, EARLIEST - HOP), moment - TICK)
+            change = next(changes(self.zone, fired, end, newest_first=True), None)
             if change is None:
                 return in_range(fired)
-            moment = change.at
+            end = change.at - TICK
         return None
 
     def count_between(self, after: datetime, until: datetime) -> int:
-        after, until = _bounded(after, until)
-        count = 0
-        for begin, end, offset in self._stretches(after, until):
-            count += self.days.count_between(_wall(begin + offset), _wall(end + offset))
-        return count
+        after, until = window(after, until)
+        if until <= after:
+            return 0
+        return sum(
+            self.calendar.count_between(
+                shown_at(stretch.after, stretch.offset), shown_at(stretch.until, stretch.offset)
+            )
+            for stretch in stretches(self.zone, after, until)
+        )
 
     def describe(self) -> str:
-        return f"by the cron expression {self.days.expression!r}, in {self.zone.key}"
-
-    def _stretches(self, after: datetime, until: datetime) -> Iterator[tuple[datetime, datetime, timedelta]]:
-        """`(begin, end]` and the offset in force, piece by piece from `after` to `until`."""
-        begin = after
-        for change in changes(self.zone, after, until):
-            yield begin, change.at - TICK, change.before
-            begin = change.at - TICK
-        if begin < until:
-            yield begin, until, offset_at(until, self.zone)
-
-    def _matches(self, instant: datetime) -> bool:
-        wall = wall_of(instant, self.zone)
-        return self.days.next_after(wall - TICK) == wall
+        return in_words(self.expression, self.zone)
 
 
 def cron(expression: str, zone: ZoneInfo) -> FixedTimeCron | ElapsedCron:
     """The trigger of a five-field expression or an alias such as `@daily`. Raises InvalidTrigger."""
-    days = CronDays(expression)
-    return ElapsedCron(days, zone) if days.follows_elapsed_time else FixedTimeCron(days, zone)
-
-
-def _wall(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=None)
-
-
-def _bounded(after: datetime, until: datetime) -> tuple[datetime, datetime]:
-    return max(in_utc(after), EARLIEST - TICK), min(in_utc(until), LATEST - TICK)
+    calendar = CronCalendar.of(expression)
+    fields = fields_of(expression)
+    # The sentence "jobs that run at a specific time" of Debian's cron(8): no star at the start of minute and hour.
+    kind = ElapsedCron if fields[0].startswith("*") or fields[1].startswith("*") else FixedTimeCron
+    return kind(" ".join(fields), calendar, zone)

@@ -6,34 +6,44 @@ import re
 from typing import Final, NoReturn
 
 from modules.core.errors import did_you_mean
-from modules.core.scheduler.triggers.base import InvalidTrigger
+from modules.core.scheduler.triggers.errors import InvalidTrigger, shown
 
-UNITS: Final = ("seconds", "minutes", "hours", "days", "weeks", "months", "years")
 SECONDS: Final = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400, "weeks": 604_800}
-LONGEST_YEARS: Final = 200
-_DAYS: Final = {
-    "seconds": 1 / 86_400, "minutes": 1 / 1440, "hours": 1 / 24, "days": 1, "weeks": 7, "months": 28, "years": 365,
-}  # fmt: skip
+MONTHS: Final = {"months": 1, "years": 12}
+UNITS: Final = (*SECONDS, *MONTHS)
+LONGEST_YEARS: Final = 200  # the years in which triggers fire
+LONGEST_TEXT: Final = 100
+_MOST: Final = {unit: LONGEST_YEARS * 365 * 86_400 // seconds for unit, seconds in SECONDS.items()} | {
+    unit: LONGEST_YEARS * 12 // months for unit, months in MONTHS.items()
+}
 _SHORT: Final = {
     "s": "seconds", "sec": "seconds", "secs": "seconds", "m": "minutes", "min": "minutes", "mins": "minutes",
     "h": "hours", "hr": "hours", "hrs": "hours", "d": "days", "w": "weeks", "mo": "months", "y": "years",
 }  # fmt: skip
-_WORDS = re.compile(r"(\d{1,10})\s*([a-z]+)[\s,]*(?:and\s+)?")
+_WORDS = re.compile(r"([0-9]{1,10})\s*([a-z]+)[\s,]*(?:and\s+)?")
 _ISO = re.compile(
-    r"p(?:(?P<years>\d{1,9})y)?(?:(?P<months>\d{1,9})m)?(?:(?P<weeks>\d{1,9})w)?(?:(?P<days>\d{1,9})d)?"
-    r"(?:t(?:(?P<hours>\d{1,9})h)?(?:(?P<minutes>\d{1,9})m)?(?:(?P<seconds>\d{1,9})s)?)?"
+    r"p(?:(?P<years>[0-9]{1,10})y)?(?:(?P<months>[0-9]{1,10})m)?(?:(?P<weeks>[0-9]{1,10})w)?(?:(?P<days>[0-9]{1,10})d)?"
+    r"(?:t(?:(?P<hours>[0-9]{1,10})h)?(?:(?P<minutes>[0-9]{1,10})m)?(?:(?P<seconds>[0-9]{1,10})s)?)?"
 )
+_FRACTION = re.compile(r"[0-9]?[.,][0-9]")
 
 
 def parse_interval(text: str) -> tuple[int, str]:
-    """`(value, unit)` with the largest unit that holds it: "1h30m" is (90, "minutes"). Raises InvalidTrigger.
+    """`(value, unit)`: what was written where it is one unit, else the largest unit that holds it exactly, so "1h30m"
+    is `(90, "minutes")`. The unit is one of `UNITS`. Raises InvalidTrigger.
 
-    Months and years follow the calendar, so they cannot be mixed with units that do not.
+    Months and years follow the calendar, so they cannot be mixed with units that do not. Days and weeks follow the
+    wall clock, hours and shorter are elapsed time; days mixed with hours become elapsed time.
     """
-    if not isinstance(text, str) or len(text) > 100:
-        _refuse(str(text))
+    if not isinstance(text, str):
+        raise InvalidTrigger("interval must be text, such as '6 hours', '1h30m', '1 month' or 'PT15M'.")
+    if len(text) > LONGEST_TEXT:
+        raise InvalidTrigger(f"interval is too long: write at most {LONGEST_TEXT} characters, such as '6 hours'.")
     lowered = text.strip().lower()
-    return _one_unit(_iso_parts(lowered) if lowered.startswith("p") else _word_parts(lowered, text), text)
+    parts = _iso_parts(lowered, text) if lowered.startswith("p") else _word_parts(lowered, text)
+    if not parts:
+        _refuse(text)
+    return _one_unit(parts, text)
 
 
 def unit_named(word: str) -> str:
@@ -44,7 +54,7 @@ def unit_named(word: str) -> str:
     plural = lowered if lowered in UNITS else f"{lowered}s"
     if plural not in UNITS:
         hint = did_you_mean(lowered[:20], UNITS)
-        raise InvalidTrigger(f"{word[:20]!r} is not a unit of time.{hint} Use one of {', '.join(UNITS)}.")
+        raise InvalidTrigger(f"{shown(word)} is not a unit of time.{hint} Use one of {', '.join(UNITS)}.")
     return plural
 
 
@@ -53,9 +63,11 @@ def checked_value(value: object, unit: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTrigger("interval_value must be a whole number, such as 5.")
     if value < 1:
-        raise InvalidTrigger("interval_value must be at least 1: an interval cannot be zero or negative.")
-    if value * _DAYS[unit] > LONGEST_YEARS * 365:
-        raise InvalidTrigger(f"interval_value is too large: an interval may last {LONGEST_YEARS} years at most.")
+        raise InvalidTrigger(f"An interval must be at least 1 of its unit: write 1 {unit[:-1]} or more.")
+    if value > _MOST[unit]:
+        raise InvalidTrigger(
+            f"The interval is too long: it may last {LONGEST_YEARS} years, which is {_MOST[unit]} {unit}."
+        )
     return value
 
 
@@ -66,42 +78,41 @@ def _word_parts(lowered: str, text: str) -> dict[str, int]:
         match = _WORDS.match(lowered, position)
         if match is None:
             _refuse(text)
-        word = match[2]
-        unit = _SHORT.get(word) or unit_named(word)
+        unit = _SHORT.get(match[2]) or unit_named(match[2])
         if unit in parts:
-            _refuse(text)
+            raise InvalidTrigger(f"{shown(text)} names {unit} twice: add the two up.")
         parts[unit] = int(match[1])
         position = match.end()
     return parts
 
 
-def _iso_parts(lowered: str) -> dict[str, int]:
+def _iso_parts(lowered: str, text: str) -> dict[str, int]:
     match = _ISO.fullmatch(lowered)
     if match is None or lowered.endswith("t"):
-        _refuse(lowered)
+        _refuse(text)
     return {unit: int(value) for unit, value in match.groupdict().items() if value is not None}
 
 
 def _one_unit(parts: dict[str, int], text: str) -> tuple[int, str]:
-    calendar = {unit: value for unit, value in parts.items() if unit in ("months", "years")}
-    if not parts:
-        _refuse(text)
-    if calendar and len(calendar) != len(parts):
-        raise InvalidTrigger(
-            f"{text[:100]!r} mixes months or years with units of fixed length: use either, or a cron expression."
-        )
     if len(parts) == 1:
         ((unit, value),) = parts.items()
         return checked_value(value, unit), unit
-    if calendar:
-        return checked_value(calendar["years"] * 12 + calendar["months"], "months"), "months"
-    total = sum(value * SECONDS[unit] for unit, value in parts.items())
-    smallest = min(parts, key=SECONDS.__getitem__)
-    # Hours and shorter are elapsed time, days follow the wall clock: a mixture is elapsed time.
-    units = [unit for unit in ("hours", "minutes", "seconds") if total % SECONDS[unit] == 0]
-    unit = smallest if smallest in ("days", "weeks") else units[0]
-    return checked_value(total // SECONDS[unit], unit), unit
+    if not parts.keys() & MONTHS.keys():
+        total = sum(value * SECONDS[unit] for unit, value in parts.items())
+        units = ("weeks", "days") if parts.keys() <= {"weeks", "days"} else ("hours", "minutes", "seconds")
+        unit = next(unit for unit in units if total % SECONDS[unit] == 0)
+        return checked_value(total // SECONDS[unit], unit), unit
+    if not parts.keys() <= MONTHS.keys():
+        raise InvalidTrigger(
+            f"{shown(text)} mixes months or years with shorter units, and a month has no fixed length: use either, "
+            "or a cron expression."
+        )
+    return checked_value(sum(value * MONTHS[unit] for unit, value in parts.items()), "months"), "months"
 
 
 def _refuse(text: str) -> NoReturn:
-    raise InvalidTrigger(f"{text[:100]!r} is not an interval: write '6 hours', '1h30m', '1 month' or 'PT15M'.")
+    if _FRACTION.search(text):
+        raise InvalidTrigger(
+            f"{shown(text)} has a fraction: write whole numbers, such as '1h30m' for an hour and a half."
+        )
+    raise InvalidTrigger(f"{shown(text)} is not an interval: write '6 hours', '1h30m', '1 month' or 'PT15M'.")

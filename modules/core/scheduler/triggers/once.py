@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from modules.core.scheduler.triggers.base import in_utc
+from modules.core.scheduler.triggers.base import in_utc, sentence_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +24,4 @@ class Once:
         return int(in_utc(after) < self.at <= in_utc(until))
 
     def describe(self) -> str:
-        return f"once, at {self.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"once, at {sentence_time(self.at)}"

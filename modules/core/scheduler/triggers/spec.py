@@ -3,55 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from modules.core.errors import did_you_mean
-from modules.core.scheduler.triggers.base import InvalidTrigger, Trigger
+from modules.core.scheduler.triggers.base import Trigger
 from modules.core.scheduler.triggers.bounds import Bounded
+from modules.core.scheduler.triggers.calendar_interval import CalendarInterval
 from modules.core.scheduler.triggers.cron import cron
 from modules.core.scheduler.triggers.durations import checked_value, parse_interval, unit_named
-from modules.core.scheduler.triggers.interval import ELAPSED, CalendarInterval, ElapsedInterval
+from modules.core.scheduler.triggers.errors import InvalidTrigger, shown
+from modules.core.scheduler.triggers.interval import ELAPSED, ElapsedInterval
+from modules.core.scheduler.triggers.moments import to_instant
 from modules.core.scheduler.triggers.once import Once
-from modules.core.scheduler.triggers.wall_clock import instant_of
 from modules.core.scheduler.triggers.zones import zone
 
 SCHEDULE_FIELDS: Final = (
     "schedule_time", "recurring", "interval_type", "interval_value", "interval", "cron_expression", "timezone",
     "start_time", "end_time",
 )  # fmt: skip
-OTHER_TASK_FIELDS: Final = (
+_OTHER_TASK_FIELDS: Final = (
     "name", "description", "module_id", "function_name", "parameters", "max_executions", "timeout_seconds", "retry",
     "delivery", "unique_key", "tags", "allow_past",
 )  # fmt: skip
+_RULES: Final = ("interval_type", "interval_value", "interval", "cron_expression")
 
 
 def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
-    """The trigger that these fields describe. Raises InvalidTrigger, which says what to change.
+    """The trigger that these fields describe; None is an absent field. Raises InvalidTrigger, with advice.
 
     Times are datetimes or ISO 8601 text; naive ones are wall time in `timezone` (default UTC). `schedule_time` is the
-    one time, the anchor of an interval, or the start of a cron schedule. Other fields of a task are passed over.
+    one time, the anchor of an interval (without it `start_time` is), or the start of a cron schedule. `start_time` and
+    `end_time` are inclusive. `recurring` follows from the rule when it is absent. Other fields of a task are passed
+    over, unknown ones refused.
     """
     fields = _known_fields(spec)
+    recurring = _recurs(fields)
     zone_of_spec = zone(fields.get("timezone", "UTC"))
     at, start, end = (
-        _moment(fields.get(name), name, zone_of_spec) for name in ("schedule_time", "start_time", "end_time")
+        to_instant(fields[name], name, zone_of_spec) if name in fields else None
+        for name in ("schedule_time", "start_time", "end_time")
     )
-    if start is not None and end is not None and end < start:
-        raise InvalidTrigger("end_time lies before start_time: exchange them, or leave one out.")
+    _check_order(at, start, end, recurring=recurring)
     trigger: Trigger
-    if not _recurs(fields):
+    if not recurring:
         if at is None:
-            raise InvalidTrigger("A one-time task needs schedule_time; a recurring one an interval or cron_expression.")
+            raise InvalidTrigger("schedule_time is missing: a one-time task needs it, a recurring one needs a rule.")
         trigger = Once(at)
     elif "cron_expression" in fields:
         trigger = cron(fields["cron_expression"], zone_of_spec)
         start = max(start, at) if start is not None and at is not None else start or at
     else:
-        trigger = _interval(fields, at, zone_of_spec)
-    if end is not None and at is not None and end < at:
-        raise InvalidTrigger("end_time lies before schedule_time: move one of them.")
+        trigger = _interval(fields, at or start, zone_of_spec)
     return trigger if start is None and end is None else Bounded(trigger, start, end)
 
 
@@ -59,29 +63,42 @@ def _known_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(spec, Mapping):
         raise InvalidTrigger("A schedule is a dict of fields, such as {'interval': '6 hours'}.")
     for name in spec:
-        if name not in SCHEDULE_FIELDS and name not in OTHER_TASK_FIELDS:
-            hint = did_you_mean(str(name)[:50], SCHEDULE_FIELDS)
-            raise InvalidTrigger(f"{str(name)[:50]!r} is no field of a schedule.{hint} Remove it or correct its name.")
+        if not isinstance(name, str):
+            raise InvalidTrigger("The names of the fields of a schedule are text, such as 'interval'.")
+        if name not in SCHEDULE_FIELDS and name not in _OTHER_TASK_FIELDS:
+            hint = did_you_mean(name[:50], (*SCHEDULE_FIELDS, *_OTHER_TASK_FIELDS))
+            raise InvalidTrigger(
+                f"{shown(name)} is not a field of a schedule.{hint} Remove it, or use {', '.join(SCHEDULE_FIELDS)}."
+            )
     return {name: spec[name] for name in SCHEDULE_FIELDS if spec.get(name) is not None}
 
 
 def _recurs(fields: Mapping[str, Any]) -> bool:
-    given = [name for name in ("interval_type", "interval_value", "interval", "cron_expression") if name in fields]
+    given = [name for name in _RULES if name in fields]
     recurring = fields.get("recurring", bool(given))
     if not isinstance(recurring, bool):
-        raise InvalidTrigger("recurring must be true or false.")
+        raise InvalidTrigger("recurring must be true or false, not text or a number.")
     if recurring and not given:
-        raise InvalidTrigger("recurring is true, but no rule is given: add interval or cron_expression.")
+        raise InvalidTrigger("recurring is true, but there is no rule: add interval or cron_expression.")
     if given and not recurring:
         raise InvalidTrigger(f"recurring is false, but {given[0]} is given: remove one of them.")
     if "cron_expression" in given and len(given) > 1:
         raise InvalidTrigger(f"cron_expression and {given[0]} exclude each other: keep one.")
     if "interval" in given and len(given) > 1:
         raise InvalidTrigger("interval and interval_type with interval_value exclude each other: keep one form.")
-    if len({"interval_type", "interval_value"} & set(given)) == 1:
-        missing = "interval_value" if "interval_type" in given else "interval_type"
+    if given in (["interval_type"], ["interval_value"]):
+        missing = "interval_value" if given == ["interval_type"] else "interval_type"
         raise InvalidTrigger(f"{missing} is missing: an interval needs interval_type and interval_value.")
     return recurring
+
+
+def _check_order(at: datetime | None, start: datetime | None, end: datetime | None, *, recurring: bool) -> None:
+    if start is not None and end is not None and end < start:
+        raise InvalidTrigger("end_time lies before start_time: exchange them, or leave one out.")
+    if at is not None and end is not None and end < at:
+        raise InvalidTrigger("end_time lies before schedule_time: move one of them.")
+    if at is not None and start is not None and at < start and not recurring:
+        raise InvalidTrigger("start_time lies after schedule_time, so the task would never run: remove start_time.")
 
 
 def _interval(fields: Mapping[str, Any], anchor: datetime | None, zone_of_spec: ZoneInfo) -> Trigger:
@@ -93,26 +110,3 @@ def _interval(fields: Mapping[str, Any], anchor: datetime | None, zone_of_spec: 
     if unit in ELAPSED:
         return ElapsedInterval(value, unit, anchor)
     return CalendarInterval(value, unit, zone_of_spec, anchor)
-
-
-def _moment(value: Any, name: str, zone_of_spec: ZoneInfo) -> datetime | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise InvalidTrigger(f"{name} is not an ISO 8601 time: write 2026-07-17T10:00:00Z.") from error
-    if not isinstance(value, datetime):
-        raise InvalidTrigger(f"{name} must be a datetime or ISO 8601 text such as 2026-07-17T10:00:00Z.")
-    try:
-        moment = instant_of(value, zone_of_spec) if value.tzinfo is None else value.astimezone(UTC)
-    except (OverflowError, ValueError) as error:
-        raise _out_of_range(name) from error
-    if not 2000 <= moment.year <= 2199:
-        raise _out_of_range(name)
-    return moment
-
-
-def _out_of_range(name: str) -> InvalidTrigger:
-    return InvalidTrigger(f"{name} is out of range: use the years 2000 to 2199.")
