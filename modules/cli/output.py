@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from modules.core.errors import ConfigurationError, ModuleError
 
@@ -29,6 +29,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standa
 
 _out = Console()
 _err = Console(stderr=True)
+# Ids and times are for copying: rows stay whole, and a narrow terminal folds them. Only long texts are cut.
+_rows = Console(width=1000)
+_WIDEST_CELL = 60
 
 
 def exit_codes(command: Callable[P, T]) -> Callable[P, T]:
@@ -60,11 +63,12 @@ def show_json(value: Any) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
     """A table, or the sentence `empty` where there are no rows."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    headers = (Column(name, no_wrap=True, max_width=_WIDEST_CELL) for name in columns)
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(escape(_text(value)) for value in row))
     if table.row_count:
-        _out.print(table)
+        _rows.print(table)
     else:
         _out.print(empty)
 
@@ -102,6 +106,8 @@ def _text(value: Any) -> str:
         return _utc(value.replace(microsecond=0))
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     if isinstance(value, dict | list):
         return json.dumps(value, default=_plain, ensure_ascii=False)
     return str(value)

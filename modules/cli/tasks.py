@@ -13,6 +13,8 @@ from modules.core.result import Result
 from modules.core.scheduler.module_settings import SchedulerSettings
 from modules.core.scheduler.preview import preview as preview_of
 from modules.core.scheduler.service import SchedulerService
+from modules.core.scheduler.triggers import zone
+from modules.core.scheduler.triggers.interval import every
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -160,10 +162,13 @@ def preview(
     if as_json:
         show_json(shown)
         return
-    say(f"{shown['description']} ({shown['timezone']})")
+    say(shown["description"])
     show_table(
-        ("LOCAL TIME", "UTC"),
-        ((fire["local_time"], fire["time"]) for fire in shown["fire_times"]),
+        (f"LOCAL TIME ({shown['timezone']})", "UTC"),
+        (
+            (fire["time"].astimezone(zone(shown["timezone"])).isoformat(" ", "seconds"), fire["time"])
+            for fire in shown["fire_times"]
+        ),
         empty="It never fires again.",
     )
 
@@ -187,4 +192,4 @@ def _answer(data: dict[str, Any], sentence: str, as_json: bool) -> None:
 def _schedule(task: dict[str, Any]) -> str:
     if task["cron_expression"]:
         return str(task["cron_expression"])
-    return f"every {task['interval_value']} {task['interval_type']}" if task["recurring"] else "once"
+    return every(task["interval_value"], task["interval_type"]) if task["recurring"] else "once"

@@ -124,12 +124,8 @@ class Housekeeper:
     @returns_result
     async def schedule_maintenance(self) -> dict[str, Any]:
         """Set up the default cleanups: the history of executions, every `cleanup_interval` seconds."""
-        settings = self._runtime.settings
         registered = await self.register(
-            MODULE_ID,
-            "execution_history",
-            {"history": "executions", "cleanup_interval": f"{settings.cleanup_interval} seconds"},
-            name="Clean up execution history",
+            MODULE_ID, "execution_history", {"history": "executions"}, name="Clean up execution history"
         )
         return {"cleanups": [registered["cleanup_id"]]}
 

@@ -95,7 +95,8 @@ def test_the_shapes_of_the_specification() -> None:
     assert parse_config(files) == FileRule("/tmp/uploads", 24)
     assert cleanup_interval_of(files, 3600) == (6, "hours")
     assert parse_config({"history": "executions"}) == HistoryRule()
-    assert cleanup_interval_of({}, 3600) == (3600, "seconds")
+    assert cleanup_interval_of({}, 3600) == (1, "hours")
+    assert cleanup_interval_of({}, 5400) == (90, "minutes")
     assert cleanup_interval_of({"cleanup_interval": 120}, 3600) == (120, "seconds")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from modules.core.errors import Invalid, did_you_mean
-from modules.core.scheduler.triggers import parse_interval
+from modules.core.scheduler.triggers.durations import in_largest_unit, parse_interval
 
 COMMON_FIELDS: Final = ("cleanup_interval",)
 SHORTEST_INTERVAL_SECONDS: Final = 60
@@ -99,7 +99,7 @@ def cleanup_interval_of(config: Mapping[str, Any], default_seconds: int) -> tupl
     """`(value, unit)` of how often a cleanup runs, at most once a minute. Raises InvalidCleanup, InvalidTrigger."""
     given = config.get("cleanup_interval")
     if given is None:
-        return default_seconds, "seconds"
+        return in_largest_unit(default_seconds)
     if isinstance(given, int) and not isinstance(given, bool):
         given = f"{given} seconds"  # the setting of that name is in seconds
     if not isinstance(given, str):

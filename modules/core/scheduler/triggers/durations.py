@@ -11,6 +11,7 @@ from modules.core.scheduler.triggers.errors import InvalidTrigger, shown
 SECONDS: Final = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400, "weeks": 604_800}
 MONTHS: Final = {"months": 1, "years": 12}
 UNITS: Final = (*SECONDS, *MONTHS)
+ELAPSED: Final = ("hours", "minutes", "seconds")  # the others follow the wall clock
 LONGEST_YEARS: Final = 200  # the years in which triggers fire
 LONGEST_TEXT: Final = 100
 _MOST: Final = {unit: LONGEST_YEARS * 365 * 86_400 // seconds for unit, seconds in SECONDS.items()} | {
@@ -71,6 +72,12 @@ def checked_value(value: object, unit: str) -> int:
     return value
 
 
+def in_largest_unit(seconds: int, units: tuple[str, ...] = ELAPSED) -> tuple[int, str]:
+    """`(value, unit)` with the first of `units` that holds so many seconds exactly."""
+    unit = next(unit for unit in units if seconds % SECONDS[unit] == 0)
+    return seconds // SECONDS[unit], unit
+
+
 def _word_parts(lowered: str, text: str) -> dict[str, int]:
     parts: dict[str, int] = {}
     position = 0
@@ -99,9 +106,8 @@ def _one_unit(parts: dict[str, int], text: str) -> tuple[int, str]:
         return checked_value(value, unit), unit
     if not parts.keys() & MONTHS.keys():
         total = sum(value * SECONDS[unit] for unit, value in parts.items())
-        units = ("weeks", "days") if parts.keys() <= {"weeks", "days"} else ("hours", "minutes", "seconds")
-        unit = next(unit for unit in units if total % SECONDS[unit] == 0)
-        return checked_value(total // SECONDS[unit], unit), unit
+        value, unit = in_largest_unit(total, ("weeks", "days") if parts.keys() <= {"weeks", "days"} else ELAPSED)
+        return checked_value(value, unit), unit
     if not parts.keys() <= MONTHS.keys():
         raise InvalidTrigger(
             f"{shown(text)} mixes months or years with shorter units, and a month has no fixed length: use either, "

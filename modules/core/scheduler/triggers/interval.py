@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from modules.core.scheduler.triggers.base import LATEST, TICK, in_range, in_utc, sentence_time, window
 from modules.core.scheduler.triggers.durations import SECONDS
 
-ELAPSED = ("seconds", "minutes", "hours")
-
 
 @dataclass(frozen=True, slots=True)
 class ElapsedInterval:

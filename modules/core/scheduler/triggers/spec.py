@@ -12,9 +12,9 @@ from modules.core.scheduler.triggers.base import Trigger
 from modules.core.scheduler.triggers.bounds import Bounded
 from modules.core.scheduler.triggers.calendar_interval import CalendarInterval
 from modules.core.scheduler.triggers.cron import cron
-from modules.core.scheduler.triggers.durations import checked_value, parse_interval, unit_named
+from modules.core.scheduler.triggers.durations import ELAPSED, checked_value, parse_interval, unit_named
 from modules.core.scheduler.triggers.errors import InvalidTrigger, shown
-from modules.core.scheduler.triggers.interval import ELAPSED, ElapsedInterval
+from modules.core.scheduler.triggers.interval import ElapsedInterval
 from modules.core.scheduler.triggers.moments import to_instant
 from modules.core.scheduler.triggers.once import Once
 from modules.core.scheduler.triggers.zones import zone
