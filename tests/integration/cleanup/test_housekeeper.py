@@ -57,7 +57,7 @@ async def test_a_cleanup_runs_on_its_interval_with_a_history(app: App) -> None:
 async def test_without_an_interval_the_setting_counts(app: App) -> None:
     await register(app, HISTORY)
     task = await task_of(app)
-    assert (task["interval_type"], task["interval_value"]) == ("seconds", 3600)
+    assert (task["interval_type"], task["interval_value"]) == ("hours", 1)
     assert task["delivery"] == "at_most_once"
 
 
