@@ -42,7 +42,8 @@ class BackgroundLoop:
     def start(self) -> None:
         """Start the loop unless it runs already."""
         if not self.running:
-            self._stopping.clear()
+            # New ones: an application may be started again in another event loop, and these belong to one.
+            self._wake, self._stopping = asyncio.Event(), asyncio.Event()
             self._task = asyncio.create_task(self._run(), name=self.name)
 
     def wake(self) -> None:

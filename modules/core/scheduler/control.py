@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from modules.core.scheduler.db_models import ScheduledEvent
-from modules.core.scheduler.db_ops import EventChange, NewExecution
+from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_columns
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
@@ -18,10 +19,17 @@ def pause(event: ScheduledEvent, reason: str | None) -> EventChange:
     return EventChange({"status": "paused", "pause_reason": reason})
 
 
-def resume(event: ScheduledEvent, passed: Firing) -> EventChange:
-    """Fire again from the next time on; `passed` says which times went by during the pause. Raises InvalidState."""
+def resume(event: ScheduledEvent, skip: Callable[[ScheduledEvent], Firing]) -> EventChange:
+    """Fire again from the next time on; `skip` says which times went by during the pause. Raises InvalidState."""
     if not may_resume(event.status):
         raise _wrong_state(event, "resumed", "only a paused task can be resumed")
+    if damaged := damaged_columns(event):
+        raise InvalidState(
+            f"Task {event.id} cannot be read in full ({', '.join(damaged)}): correct that with PATCH first, or cancel "
+            "the task.",
+            details={"damaged": list(damaged)},
+        )
+    passed = skip(event)
     over = passed.next_execution is None and event.active_execution_id is None
     values = {
         "status": _finished_status(event) if over else "pending",

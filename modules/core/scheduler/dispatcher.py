@@ -33,7 +33,8 @@ class Dispatcher:
         return len(self._running)
 
     def start(self) -> None:
-        self._hurry.clear()
+        # New ones at each start, which may be in another event loop.
+        self._one_tick, self._hurry = asyncio.Lock(), asyncio.Event()
         self.loop.start()
 
     def wake(self) -> None:
@@ -93,11 +94,10 @@ class Dispatcher:
         """Stop waiting for running tasks: a second signal says so."""
         self._hurry.set()
 
-    async def settled(self, seconds: float) -> int:
-        """Wait until every slot is free, up to `seconds`; returns how many are not."""
+    async def settled(self, seconds: float) -> None:
+        """Wait until every slot is free, up to `seconds`."""
         if self._running:
             await asyncio.wait(tuple(self._running.values()), timeout=seconds)
-        return len(self._running)
 
     def _start(self, claim: Claim) -> None:
         task = asyncio.create_task(self._job_manager.run(claim), name=f"execution {claim.execution_id}")

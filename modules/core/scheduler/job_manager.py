@@ -120,8 +120,8 @@ class JobManager:
 
     def _status_change(self, event: Any, status: str, error: str | None) -> EventChange:
         if status == "pending":
-            passed = self._scheduler.trigger_manager.skip_paused(event, self._runtime.clock.now())
-            change = control.resume(event, passed)
+            now, triggers = self._runtime.clock.now(), self._scheduler.trigger_manager
+            change = control.resume(event, lambda event: triggers.skip_paused(event, now))
         elif status == "paused":
             change = control.pause(event, error)
         elif status == "cancelled":

@@ -11,7 +11,7 @@ from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
 from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_until
-from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, schedule_columns
+from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
 from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
 from modules.core.scheduler.triggers import trigger_from_spec
@@ -117,7 +117,7 @@ def _new_schedule(
     elif changes.get("recurring") is False:
         current |= dict.fromkeys(_RULE_FIELDS)
     merged = current | {field: value for field, value in changes.items() if field in _SCHEDULE_FIELDS}
-    config = ScheduleConfig.model_validate({name: value for name, value in merged.items() if value is not None})
+    config = parse_schedule({name: value for name, value in merged.items() if value is not None})
     fields = config.trigger_fields(default_timezone)
     if not config.is_recurring:
         unchanged = fields.get("schedule_time") == event.anchor_time

@@ -40,7 +40,8 @@ class Recorder:
 
     def start(self) -> None:
         if self._task is None or self._task.done():
-            self._stopping.clear()
+            # New ones: a second start may be in another event loop.
+            self._arrived, self._stopping = asyncio.Event(), asyncio.Event()
             self._task = asyncio.create_task(self._run(), name="core.scheduler recorder")
 
     async def record(self, finished: Finished) -> bool:

@@ -162,6 +162,7 @@ class Task(Answer):
     version: int
     created_at: datetime
     updated_at: datetime
+    damaged: list[str] = Field(description="Columns of the row that cannot be read; PATCH can replace most of them")
 
 
 class TaskPage(Answer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -115,7 +115,9 @@ class SchedulerService:
         """
         now = self._runtime.clock.now()
         changed = await self._runtime.db_ops.change_task(
-            _task_id(task_id), lambda event: control.resume(event, self.trigger_manager.skip_paused(event, now)), now
+            _task_id(task_id),
+            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, now)),
+            now,
         )
         self.wake()
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
@@ -236,34 +238,30 @@ class SchedulerService:
                 await recorder.stop(RECORDER_PATIENCE)
 
     async def stop(self) -> None:
-        """Stop in order: no new work, wait for what runs, interrupt the rest, write every outcome. Idempotent."""
+        """Stop in order: no new work, wait for what runs, interrupt the rest, write every outcome. Idempotent.
+
+        A step that fails is logged and keeps none of the following from being taken.
+        """
         async with self._starting_or_stopping:
             if not self._is_running:
                 return
             self._is_running = False
             runtime, settings = self._runtime, self._runtime.settings
-            await self._tell_nodes(runtime.db_ops.drain_node(runtime.node_id))
-            await self.dispatcher.drain(settings.drain_timeout_seconds)
+            await _go_on_after(runtime.db_ops.drain_node(runtime.node_id))
+            await _go_on_after(self.dispatcher.drain(settings.drain_timeout_seconds))
             self.job_manager.stop_all("interrupted")
-            left = await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
-            if left:
-                logger.error("%d task functions do not end; the stop goes on without them", left)
-            await self._recovery_loop.stop()
-            await self.job_manager.recorder.stop(RECORDER_PATIENCE)
-            await self.heartbeat.stop()
+            await _go_on_after(self.dispatcher.settled(settings.cancel_grace_seconds + 1.0))
+            if self.dispatcher.running:
+                logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
+            await _go_on_after(self._recovery_loop.stop())
+            await _go_on_after(self.job_manager.recorder.stop(RECORDER_PATIENCE))
+            await _go_on_after(self.heartbeat.stop())
             silent_since = runtime.clock.now() - SILENT_NODES_KEPT
-            await self._tell_nodes(runtime.db_ops.leave_node(runtime.node_id, silent_since))
+            await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, silent_since))
 
     def hurry(self) -> None:
         """Cut short the wait for running tasks in a stop under way."""
         self.dispatcher.hurry()
-
-    async def _tell_nodes(self, statement: Any) -> None:
-        # A stop goes on when the database is away: the row of a silent node does no harm.
-        try:
-            await statement
-        except (SQLAlchemyError, ModuleError):
-            logger.warning("the node's own row could not be changed", exc_info=True)
 
     async def vitals(self) -> Vitals:
         """What health is judged by, now."""
@@ -317,6 +315,13 @@ class SchedulerService:
             "timezone": runtime.settings.timezone,
             "now": runtime.clock.now(),
         }
+
+
+async def _go_on_after(step: Awaitable[Any]) -> None:
+    try:
+        await step
+    except Exception:
+        logger.exception("a step of the stop failed; the next ones are taken")
 
 
 def package_version() -> str:

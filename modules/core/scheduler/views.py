@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modules.core.scheduler.db_models import ApiKey, CleanupConfig, EventExecution, ScheduledEvent
+from modules.core.scheduler.db_ops import damaged_columns
 
 
 def shown_status(event: ScheduledEvent) -> str:
@@ -20,7 +21,7 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "description": event.description,
         "module_id": event.module_id,
         "function_name": event.function_name,
-        "parameters": event.parameters if isinstance(event.parameters, dict) else {},
+        "parameters": event.parameters,
         "status": shown_status(event),
         "recurring": event.recurring,
         "interval_type": event.interval_type,
@@ -44,6 +45,7 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "version": event.version,
         "created_at": event.created_at,
         "updated_at": event.updated_at,
+        "damaged": list(damaged_columns(event)),
     }
 
 

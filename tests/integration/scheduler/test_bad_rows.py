@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
+from modules.core.scheduler import schemas
 from tests.integration.scheduler.conftest import fail, work
 from tests.support.app import NOON, App, manual_clock, running_app
 
@@ -23,6 +26,62 @@ async def test_an_event_that_cannot_be_read_is_parked_and_blocks_nobody(sqlite_u
         await app.service.resume_task(broken)
         app.clock.advance(hours=1)
         assert [row["task_id"] for row in await app.run_due()] == [broken]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("parameters", "'not json'"),
+        ("parameters", "'[1]'"),
+        ("retry", "'\"x\"'"),
+        ("tags", "'5'"),
+        ("tags", "'[1, null]'"),
+        ("next_execution", "'garbage'"),
+        ("next_execution", "''"),
+        ("last_execution", "'2026-13-45'"),
+        ("created_at", "''"),
+        ("interval_value", "'many'"),
+        ("timeout_s", "'long'"),
+        ("version", "'first'"),
+        ("name", "x'ff'"),
+        ("name", "CAST(x'ff' AS TEXT)"),
+    ],
+)
+async def test_a_damaged_task_hides_no_other_and_can_be_mended_or_cancelled(
+    sqlite_url: str, column: str, value: str
+) -> None:
+    async with running_app(sqlite_url, work, clock=manual_clock()) as app:
+        broken, good = [await app.schedule(interval="1 hour") for _ in range(2)]
+        await app.sql(f"UPDATE scheduler_events SET {column} = {value} WHERE id = :id", id=broken)
+        tasks = {task["id"]: task for task in (await app.service.list_tasks()).unwrap()["tasks"]}
+        assert tasks[broken]["damaged"] == [column]
+        assert tasks[good]["damaged"] == []
+        schemas.Task.model_validate(tasks[broken])
+        app.clock.advance(hours=1)
+        assert good in [row["task_id"] for row in await app.run_due()]
+        if (await app.task(broken))["status"] == "paused":
+            refused = await app.service.resume_task(broken)
+            assert refused.error is not None
+            assert "PATCH" in refused.error["message"]
+        mend = {"name": "New", "parameters": {}, "retry": None, "tags": [], "timeout_seconds": None, "interval": "2 h"}
+        mended = (await app.service.update_task(broken, mend)).unwrap()
+        assert mended["damaged"] == ([column] if column in ("created_at", "last_execution") else [])
+        (await app.service.cancel_task(broken)).unwrap()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("result", "'{half'"), ("start_time", "'never'"), ("duration_ms", "'long'"), ("error", "x'ff'")],
+)
+async def test_a_damaged_execution_hides_no_other(sqlite_url: str, column: str, value: str) -> None:
+    async with running_app(sqlite_url, work, clock=manual_clock()) as app:
+        await app.schedule(), await app.schedule()
+        broken, good = [row["id"] for row in await app.run_due()]
+        await app.sql(f"UPDATE scheduler_executions SET {column} = {value} WHERE id = :id", id=broken)
+        rows = {row["id"]: row for row in (await app.service.list_executions()).unwrap()["executions"]}
+        assert set(rows) == {broken, good}
+        schemas.Execution.model_validate(rows[broken])
+        assert (await app.service.get_execution(broken)).success
 
 
 async def test_a_waiting_execution_that_cannot_be_read_is_closed_and_blocks_nobody(sqlite_url: str) -> None:

@@ -17,6 +17,7 @@ from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.salvage import damaged_columns
 
 
 class DbOps(
@@ -41,4 +42,5 @@ __all__ = [
     "Settle",
     "TaskFilter",
     "cleanup_key",
+    "damaged_columns",
 ]

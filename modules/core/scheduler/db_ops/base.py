@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.database import Database
 from modules.core.scheduler import db_models
+from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.errors import DatabaseUnavailable
 
 P = ParamSpec("P")
@@ -44,6 +45,8 @@ def _outages_named() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        if isinstance(error, OperationalError) and is_unreadable(error):
+            raise ValueError("A row holds text that is not UTF-8.") from error
         raise DatabaseUnavailable(
             "The database does not answer as it should; nothing was changed. Try again; the log has the reason."
         ) from error

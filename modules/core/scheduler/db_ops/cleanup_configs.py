@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_models import CleanupConfig, ScheduledEvent
 from modules.core.scheduler.db_ops.base import CLEANUP_CONFIGS, EVENTS, EXECUTIONS, Statements, read, write
+from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import CleanupNotFound
 
 _RULE = ("interval_type", "interval_value", "timezone")
@@ -29,7 +30,8 @@ class CleanupConfigStatements(Statements):
         found = await _same_config(connection, config)
         config_id = found or config["id"]
         now = event["created_at"]
-        values = {name: value for name, value in config.items() if name != "id"}
+        # A name that was given once is kept when the same cleanup is registered without one.
+        values = {name: value for name, value in config.items() if name != "id" and (name, value) != ("name", None)}
         current = await _event_of(connection, event["unique_key"])
         if current is None:
             next_run = event["next_execution"]
@@ -62,10 +64,10 @@ class CleanupConfigStatements(Statements):
     async def get_cleanup_config(self, connection: AsyncConnection, config_id: str) -> CleanupConfig:
         """The config of that id. Raises CleanupNotFound."""
         query = select(CLEANUP_CONFIGS).where(CLEANUP_CONFIGS.c.id == config_id)
-        row = (await connection.execute(query)).one_or_none()
-        if row is None:
+        rows = await readable_rows(connection, query, CLEANUP_CONFIGS)
+        if not rows:
             raise _no_such_cleanup(config_id)
-        return cast(CleanupConfig, row)
+        return cast(CleanupConfig, rows[0])
 
     @read
     async def list_cleanup_configs(
@@ -77,7 +79,7 @@ class CleanupConfigStatements(Statements):
         )
         if cleanup_type is not None:
             query = query.where(CLEANUP_CONFIGS.c.cleanup_type == cleanup_type)
-        return cast(list[CleanupConfig], (await connection.execute(query)).all())
+        return await readable_rows(connection, query, CLEANUP_CONFIGS)
 
     @write
     async def update_cleanup_config(
@@ -103,8 +105,8 @@ class CleanupConfigStatements(Statements):
     @write
     async def delete_cleanup(self, connection: AsyncConnection, config_id: str, now: datetime) -> None:
         """Forget a cleanup; the event that ran it is cancelled and its history stays. Raises CleanupNotFound."""
-        query = select(CLEANUP_CONFIGS).where(CLEANUP_CONFIGS.c.id == config_id)
-        row = (await connection.execute(query)).one_or_none()
+        query = select(CLEANUP_CONFIGS.c.module_id, CLEANUP_CONFIGS.c.cleanup_type)
+        row = (await connection.execute(query.where(CLEANUP_CONFIGS.c.id == config_id))).one_or_none()
         if row is None:
             raise _no_such_cleanup(config_id)
         await connection.execute(delete(CLEANUP_CONFIGS).where(CLEANUP_CONFIGS.c.id == config_id))

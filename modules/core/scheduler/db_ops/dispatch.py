@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, and_, bindparam, exists, func, insert, or_, select, tuple_, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.errors import ModuleError, Unavailable
@@ -17,6 +17,7 @@ from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult
 from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.firing import Firing
 
 logger = logging.getLogger(__name__)
@@ -82,9 +83,9 @@ class DispatchStatements(Statements):
             try:
                 async with connection.begin_nested():
                     claims += await _claim(connection, request, [execution_id])
-            except DBAPIError:
-                raise
-            except Exception:
+            except Exception as error:
+                if not is_unreadable(error):
+                    raise
                 logger.exception("execution %s cannot be read and is closed as failed", execution_id)
                 await _give_up(connection, execution_id, request.now)
         for event_id in await _due_ids(connection, request, request.limit - len(claims)):
@@ -93,9 +94,9 @@ class DispatchStatements(Statements):
                     claims += await _fire(connection, request, [event_id])
             except IntegrityError:
                 await _fire(connection, request, [event_id], already_ran=True)
-            except DBAPIError:
-                raise
             except Exception as error:
+                if not is_unreadable(error):
+                    raise
                 logger.exception("task %s cannot be fired and is parked", event_id)
                 await connection.execute(
                     update(EVENTS).where(EVENTS.c.id == event_id).values(status="paused", pause_reason=_parked(error))
@@ -107,7 +108,7 @@ class DispatchStatements(Statements):
         self, connection: AsyncConnection, now: datetime, functions: Collection[tuple[str, str]]
     ) -> datetime | None:
         """When the next event fires or the next waiting execution may start; in the past if one is overdue."""
-        return await _earliest(connection, _fireable(functions), _startable(functions))
+        return await _earliest(connection, _fireable(functions), _startable(functions), now)
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
@@ -118,7 +119,7 @@ class DispatchStatements(Statements):
             .order_by(EVENTS.c.next_execution)
             .limit(limit)
         )
-        return cast(list[ScheduledEvent], (await connection.execute(query)).all())
+        return await readable_rows(connection, query, EVENTS)
 
 
 def _known(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
@@ -289,20 +290,20 @@ async def _next_due(connection: AsyncConnection, request: ClaimRequest) -> datet
     fireable = _fireable(request.functions)
     if request.excluded_events:
         fireable = and_(fireable, EVENTS.c.id.not_in(sorted(request.excluded_events)))
-    return await _earliest(connection, fireable, _startable(request.functions))
+    return await _earliest(connection, fireable, _startable(request.functions), request.now)
 
 
 async def _earliest(
-    connection: AsyncConnection, fireable: ColumnElement[bool], startable: ColumnElement[bool]
+    connection: AsyncConnection, fireable: ColumnElement[bool], startable: ColumnElement[bool], now: datetime
 ) -> datetime | None:
-    row = (
-        await connection.execute(
-            select(
-                select(func.min(EVENTS.c.next_execution)).where(fireable).scalar_subquery(),
-                select(func.min(EXECUTIONS.c.run_at)).where(startable).scalar_subquery(),
-            )
-        )
-    ).one()
+    query = select(
+        select(func.min(EVENTS.c.next_execution)).where(fireable).scalar_subquery(),
+        select(func.min(EXECUTIONS.c.run_at)).where(startable).scalar_subquery(),
+    )
+    try:
+        row = (await connection.execute(query)).one()
+    except ValueError:  # a damaged time stands first and hides the next ones: look again soon
+        return now + timedelta(seconds=1)
     moments = [moment for moment in row if moment is not None]
     return min(moments) if moments else None
 

@@ -15,6 +15,7 @@ from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
 from modules.core.scheduler.db_ops.changes import EventChange
 from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import DuplicateTask, TaskNotFound, VersionConflict
 from modules.core.scheduler.firing import Firing
 
@@ -64,13 +65,7 @@ class EventStatements(Statements):
     @read
     async def get_task(self, connection: AsyncConnection, event_id: str) -> ScheduledEvent:
         """The event of that id. Raises TaskNotFound."""
-        return _found(event_id, (await connection.execute(select(EVENTS).where(EVENTS.c.id == event_id))).one_or_none())
-
-    @read
-    async def find_by_key(self, connection: AsyncConnection, unique_key: str) -> ScheduledEvent | None:
-        """The event with that unique key, if there is one."""
-        row = (await connection.execute(select(EVENTS).where(EVENTS.c.unique_key == unique_key))).one_or_none()
-        return cast(ScheduledEvent | None, row)
+        return await _event(connection, event_id)
 
     @read
     async def list_tasks(
@@ -80,7 +75,7 @@ class EventStatements(Statements):
         query = select(EVENTS).where(*which.conditions()).order_by(EVENTS.c.id).limit(limit)
         if after is not None:
             query = query.where(EVENTS.c.id > after)
-        return cast(list[ScheduledEvent], (await connection.execute(query)).all())
+        return await readable_rows(connection, query, EVENTS)
 
     @read
     async def count_by_status(self, connection: AsyncConnection) -> dict[str, int]:
@@ -114,8 +109,7 @@ class EventStatements(Statements):
         of the event's own columns adds one to its version. Raises TaskNotFound, and VersionConflict when `version`
         is given and no longer current.
         """
-        query = select(EVENTS).where(EVENTS.c.id == event_id).with_for_update()
-        event = _found(event_id, (await connection.execute(query)).one_or_none())
+        event = await _event(connection, event_id, for_update=True)
         if version is not None and version != event.version:
             raise VersionConflict(
                 f"Task {event_id} is at version {event.version}, not {version}: read it again and repeat the change.",
@@ -170,7 +164,9 @@ async def _close_waiting(connection: AsyncConnection, event: ScheduledEvent, now
     return {"active_execution_id": None} if event.active_execution_id in closed else {}
 
 
-def _found(event_id: str, row: Any) -> ScheduledEvent:
-    if row is None:
+async def _event(connection: AsyncConnection, event_id: str, *, for_update: bool = False) -> ScheduledEvent:
+    query = select(EVENTS).where(EVENTS.c.id == event_id)
+    rows = await readable_rows(connection, query.with_for_update() if for_update else query, EVENTS)
+    if not rows:
         raise TaskNotFound(f"There is no task {event_id!r}: list the tasks to find its id.")
-    return cast(ScheduledEvent, row)
+    return cast(ScheduledEvent, rows[0])

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_models import EventExecution
 from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read
+from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import ExecutionNotFound
 
 
@@ -16,12 +17,13 @@ class HistoryStatements(Statements):
     @read
     async def get_execution(self, connection: AsyncConnection, execution_id: str) -> EventExecution:
         """The execution of that id. Raises ExecutionNotFound."""
-        row = (await connection.execute(select(EXECUTIONS).where(EXECUTIONS.c.id == execution_id))).one_or_none()
-        if row is None:
+        query = select(EXECUTIONS).where(EXECUTIONS.c.id == execution_id)
+        rows = await readable_rows(connection, query, EXECUTIONS)
+        if not rows:
             raise ExecutionNotFound(
                 f"There is no execution {execution_id!r}: it may be older than the history that is kept."
             )
-        return cast(EventExecution, row)
+        return cast(EventExecution, rows[0])
 
     @read
     async def list_executions(
@@ -33,7 +35,7 @@ class HistoryStatements(Statements):
             query = query.where(EXECUTIONS.c.event_id == event_id)
         if before is not None:
             query = query.where(EXECUTIONS.c.id < before)
-        return cast(list[EventExecution], (await connection.execute(query)).all())
+        return await readable_rows(connection, query, EXECUTIONS)
 
     @read
     async def count_open(self, connection: AsyncConnection) -> dict[str, int]:
