@@ -109,7 +109,6 @@ def upgrade() -> None:
             "max_executions IS NULL OR fired_count <= max_executions", name=op.f("ck_scheduler_events_fired_count")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scheduler_events")),
-        sa.UniqueConstraint("unique_key", name=op.f("uq_scheduler_events_unique_key")),
     )
     with op.batch_alter_table("scheduler_events", schema=None) as batch_op:
         batch_op.create_index(
@@ -120,7 +119,20 @@ def upgrade() -> None:
             postgresql_where=sa.text("status = 'pending' AND active_execution_id IS NULL"),
         )
         batch_op.create_index("ix_scheduler_events_module_id", ["module_id", "function_name"], unique=False)
-        batch_op.create_index("ix_scheduler_events_status", ["status", "id"], unique=False)
+        batch_op.create_index(
+            "ix_scheduler_events_status",
+            ["status", "id"],
+            unique=False,
+            sqlite_where=sa.text("status <> 'pending'"),
+            postgresql_where=sa.text("status <> 'pending'"),
+        )
+        batch_op.create_index(
+            "uq_scheduler_events_unique_key",
+            ["unique_key"],
+            unique=True,
+            sqlite_where=sa.text("status <> 'cancelled'"),
+            postgresql_where=sa.text("status <> 'cancelled'"),
+        )
 
     op.create_table(
         "scheduler_nodes",
@@ -256,7 +268,16 @@ def downgrade() -> None:
     op.drop_table("scheduler_executions")
     op.drop_table("scheduler_nodes")
     with op.batch_alter_table("scheduler_events", schema=None) as batch_op:
-        batch_op.drop_index("ix_scheduler_events_status")
+        batch_op.drop_index(
+            "uq_scheduler_events_unique_key",
+            sqlite_where=sa.text("status <> 'cancelled'"),
+            postgresql_where=sa.text("status <> 'cancelled'"),
+        )
+        batch_op.drop_index(
+            "ix_scheduler_events_status",
+            sqlite_where=sa.text("status <> 'pending'"),
+            postgresql_where=sa.text("status <> 'pending'"),
+        )
         batch_op.drop_index("ix_scheduler_events_module_id")
         batch_op.drop_index(
             "ix_scheduler_events_due",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from fastapi import APIRouter
 
+from modules.core.background import SharedCall
 from modules.core.clock import Clock, SystemClock
 from modules.core.database import Database
 from modules.core.errors import ConfigurationError, ModuleError, did_you_mean
@@ -52,6 +54,8 @@ class AppContext:
         self._to_stop: list[Module] = []
         self._background: list[tuple[Hook, Hook]] = []
         self._background_to_stop: list[Hook] = []
+        self._starting: asyncio.Future[None] | None = None
+        self._stop = SharedCall(self._stop_everything)
 
     def module_settings(self, module_id: str, model: type[S]) -> S:
         """A module's settings: from code (`AppSettings.module_settings`), then the environment, then .env."""
@@ -105,37 +109,44 @@ class AppContext:
     async def start(self) -> None:
         """Phase 2. After a failure everything that was started is stopped before the error is raised."""
         self.register_modules()
+        starting = self._starting = asyncio.get_running_loop().create_future()
         try:
-            await self.database.open()
-            await migrate(self.database, upgrade=self.settings.auto_migrate)
-            for module in self._modules or ():
-                self._to_stop.append(module)
-                await module.start(self)
-            for start, stop in self._background:
-                self._background_to_stop.append(stop)
-                await start()
+            await self._start_everything()
         except BaseException:
-            await self.stop()
+            starting.set_result(None)
+            await self._stop()
             raise
+        starting.set_result(None)
+
+    async def _start_everything(self) -> None:
+        await self.database.open()
+        await migrate(self.database, upgrade=self.settings.auto_migrate)
+        for module in self._modules or ():
+            self._to_stop.append(module)
+            await module.start(self)
+        for start, stop in self._background:
+            self._background_to_stop.append(stop)
+            await start()
 
     async def stop(self) -> None:
         """Stop background work, then the modules in reverse order, then close the database.
 
-        Idempotent; one failure stops no other stop.
+        A start under way is let to its end first. Idempotent, and whoever calls it twice, or gives up waiting, cuts
+        nothing short; one failure stops no other stop.
         """
-        while self._background_to_stop:
-            stop = self._background_to_stop.pop()
-            try:
-                await stop()
-            except Exception:
-                logger.exception("stopping background work failed")
-        while self._to_stop:
-            module = self._to_stop.pop()
-            try:
-                await module.stop(self)
-            except Exception:
-                logger.exception("stopping %s failed", module.MODULE_ID)
-        await self.database.close()
+        await self._stop()
+
+    async def _stop_everything(self) -> None:
+        if self._starting is not None and self._starting.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait((self._starting,))
+        try:
+            while self._background_to_stop:
+                await _go_on_after(self._background_to_stop.pop()(), "background work")
+            while self._to_stop:
+                module = self._to_stop.pop()
+                await _go_on_after(module.stop(self), module.MODULE_ID)
+        finally:
+            await self.database.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -145,3 +156,10 @@ class AppContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+async def _go_on_after(stop: Awaitable[None], what: str) -> None:
+    try:
+        await stop
+    except Exception:
+        logger.exception("stopping %s failed", what)

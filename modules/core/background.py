@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from modules.core.clock import Clock
 
@@ -17,6 +18,23 @@ LAST_BACKOFF = 30.0
 def backoff_seconds(failures: int) -> float:
     """The wait after the `failures`-th failure in a row: 0.5 s, doubling up to 30 s."""
     return min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), LAST_BACKOFF)
+
+
+class SharedCall:
+    """One call of `work` at a time, which everybody awaits together; a caller that is cancelled does not cut it short.
+
+    Made for stopping: whoever asks first starts it, and whoever asks again gets the same end.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> None:
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            task = self._task = asyncio.create_task(self._work())
+        await asyncio.shield(task)
 
 
 class BackgroundLoop:
@@ -50,13 +68,19 @@ class BackgroundLoop:
         """Run the next tick now. Call it from the loop's own thread."""
         self._wake.set()
 
-    async def stop(self) -> None:
-        """End the loop after the tick under way, which is never cut in half. Safe to call twice, and before start()."""
+    async def stop(self, patience: float = LAST_BACKOFF) -> None:
+        """End the loop after the tick under way, which is cut off only after `patience` seconds. Safe to call twice,
+        and before start()."""
         task, self._task = self._task, None
-        if task is not None:
-            self._stopping.set()
-            self._wake.set()
-            await task
+        if task is None:
+            return
+        self._stopping.set()
+        self._wake.set()
+        done, _ = await asyncio.wait((task,), timeout=patience)
+        if not done:
+            logger.error("%s: the tick under way does not end and is cut off", self.name)
+            task.cancel()
+            await asyncio.wait((task,), timeout=patience)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

@@ -86,7 +86,14 @@ class ScheduledEvent(Base):
         CheckConstraint("max_executions IS NULL OR fired_count <= max_executions", name="fired_count"),
         CheckConstraint("interval_value IS NULL OR interval_value > 0", name="interval_value"),
         CheckConstraint("status <> 'completed' OR next_execution IS NULL", name="completed_has_no_next"),
-        UniqueConstraint("unique_key"),
+        # A cancelled task gives its key back.
+        Index(
+            "uq_scheduler_events_unique_key",
+            "unique_key",
+            unique=True,
+            sqlite_where=text("status <> 'cancelled'"),
+            postgresql_where=text("status <> 'cancelled'"),
+        ),
         # The dispatcher's question: what is due and free to start?
         Index(
             "ix_scheduler_events_due",
@@ -94,7 +101,14 @@ class ScheduledEvent(Base):
             sqlite_where=text("status = 'pending' AND active_execution_id IS NULL"),
             postgresql_where=text("status = 'pending' AND active_execution_id IS NULL"),
         ),
-        Index("ix_scheduler_events_status", "status", "id"),
+        # Without the pending ones, which are most: SQLite would take it for the dispatcher's question.
+        Index(
+            "ix_scheduler_events_status",
+            "status",
+            "id",
+            sqlite_where=text("status <> 'pending'"),
+            postgresql_where=text("status <> 'pending'"),
+        ),
         Index("ix_scheduler_events_module_id", "module_id", "function_name"),
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 from modules.core.background import BackgroundLoop
-from modules.core.scheduler.db_ops import Claim, ClaimRequest
+from modules.core.scheduler.db_ops import Claim, ClaimRequest, ClaimResult
+from modules.core.scheduler.heartbeat import TRUSTED_SHARE
 from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.trigger_manager import TriggerManager
@@ -47,24 +49,41 @@ class Dispatcher:
             free = settings.max_concurrent_tasks - len(self._running)
             if free <= 0:
                 return settings.poll_ceiling_seconds  # a slot that falls free wakes the loop
-            now = self._runtime.clock.now()
-            request = ClaimRequest(
-                now=now,
-                limit=free,
-                node_id=self._runtime.node_id,
-                session_id=self._runtime.session_id,
-                lease_until=now + timedelta(seconds=settings.lease_seconds),
-                functions=list(self._runtime.registry.keys()),
-                excluded_events={claim.event.id for claim in self._job_manager.stuck},
-                decide=self._triggers.decide_firing,
-            )
-            result = await self._runtime.db_ops.fire_and_claim(request)
+            result = await self._claim(free)
             for claim in result.claims:
                 self._start(claim)
             if result.next_due is None:
                 return settings.poll_ceiling_seconds
             seconds = (result.next_due - self._runtime.clock.now()).total_seconds()
             return min(max(seconds, 0.0), settings.poll_ceiling_seconds)
+
+    async def _claim(self, limit: int) -> ClaimResult:
+        """What this process may start now: claimed, and held by a lease that can be trusted."""
+        runtime = self._runtime
+        request = ClaimRequest(
+            now=runtime.clock.now(),
+            clock=runtime.clock,
+            lease=timedelta(seconds=runtime.settings.lease_seconds),
+            limit=limit,
+            node_id=runtime.node_id,
+            session_id=runtime.session_id,
+            functions=list(runtime.registry.keys()),
+            excluded_events={claim.event.id for claim in self._job_manager.stuck},
+            decide=self._triggers.decide_firing,
+        )
+        asked = runtime.clock.monotonic()
+        result = await runtime.db_ops.fire_and_claim(request)
+        trusted = runtime.settings.lease_seconds * TRUSTED_SHARE
+        while result.claims and runtime.clock.monotonic() - asked > trusted:
+            # The loop or the database stood still since the lease was written: only what is still ours may start.
+            asked, now = runtime.clock.monotonic(), runtime.clock.now()
+            ids = [claim.execution_id for claim in result.claims]
+            held = await runtime.db_ops.heartbeat(runtime.node_id, ids, now, now + request.lease)
+            lost = [claim for claim in result.claims if claim.execution_id not in held]
+            if lost:
+                logger.warning("%d executions lost their lease before they could start", len(lost))
+            result = replace(result, claims=[claim for claim in result.claims if claim.execution_id in held])
+        return result
 
     async def run_once(self) -> list[str]:
         """One tick, then wait for everything that runs; returns the ids of the executions that the tick took on."""
@@ -76,8 +95,7 @@ class Dispatcher:
         return taken
 
     async def drain(self, seconds: float) -> None:
-        """Take on nothing more and wait for what runs, up to `seconds` or until `hurry()`."""
-        await self.loop.stop()
+        """Wait for what runs, up to `seconds` or until `hurry()`. Stop the loop first."""
         if not self._running:
             return
         logger.info("waiting up to %.0f s for %d running tasks", seconds, len(self._running))
@@ -100,6 +118,7 @@ class Dispatcher:
             await asyncio.wait(tuple(self._running.values()), timeout=seconds)
 
     def _start(self, claim: Claim) -> None:
+        self._job_manager.hold(claim)
         task = asyncio.create_task(self._job_manager.run(claim), name=f"execution {claim.execution_id}")
         self._running[claim.execution_id] = task
         task.add_done_callback(lambda done: self._freed(claim, done))

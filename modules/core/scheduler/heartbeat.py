@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 # A lease is trusted for this share of its length, counted from before the request that extended it.
 TRUSTED_SHARE = 0.8
+MINIMUM_PATIENCE = 1.0
 
 
 class Heartbeat:
@@ -32,6 +33,7 @@ class Heartbeat:
         self._thread_loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
+        self._beating: asyncio.Task[None] | None = None
         self.failures = 0
 
     def start(self) -> None:
@@ -47,25 +49,36 @@ class Heartbeat:
             )
             self._thread.start()
 
-    async def stop(self) -> None:
-        """End the thread and wait for it. Safe to call twice, and before start()."""
+    async def stop(self, patience: float) -> None:
+        """End the thread and wait for it; a statement that hangs is given up after `patience` seconds. Safe to call
+        twice, and before start()."""
         thread, self._thread = self._thread, None
         if thread is None or self._thread_loop is None:
             return
-        with contextlib.suppress(RuntimeError):  # it has ended by itself
-            self._thread_loop.call_soon_threadsafe(self._stop.set)
-        await self._ended.wait()
-        thread.join()
+        for end in (self._stop.set, self._give_up):
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._thread_loop.call_soon_threadsafe(end)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._ended.wait()
+                thread.join()
+                return
+        logger.error("the heartbeat's thread does not end; the stop goes on without it")
 
     def _run(self, main_loop: asyncio.AbstractEventLoop, own_loop: asyncio.AbstractEventLoop) -> None:
         try:
-            with asyncio.Runner(loop_factory=lambda: own_loop) as runner:
+            with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=lambda: own_loop) as runner:
                 runner.run(self._beat_on(main_loop))
         finally:
             with contextlib.suppress(RuntimeError):  # the main loop was closed without a stop
                 main_loop.call_soon_threadsafe(self._ended.set)
 
+    def _give_up(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+
     async def _beat_on(self, main_loop: asyncio.AbstractEventLoop) -> None:
+        self._beating = asyncio.current_task()
         # Real time even under an injected clock: a lease protects against real silence.
         clock = SystemClock()
         database = self._runtime.database.clone()
@@ -77,12 +90,15 @@ class Heartbeat:
                 began = clock.monotonic()
                 held = set(self._executions())
                 try:
-                    await database.open()
-                    gone = held - await self._extend(statements, held)
+                    # A statement that hangs is a heartbeat that failed: the lease does not wait for it.
+                    async with asyncio.timeout(max(trusted_until - began, MINIMUM_PATIENCE)):
+                        await database.open()
+                        gone = held - await self._extend(statements, held)
                 except Exception:
                     self.failures += 1
-                    logger.exception("heartbeat failed; leases are trusted for %.1f s more", trusted_until - began)
-                    gone = held if clock.monotonic() > trusted_until else set()
+                    left = trusted_until - clock.monotonic()
+                    logger.exception("heartbeat failed; leases are trusted for %.1f s more", max(left, 0.0))
+                    gone = held if left <= 0 else set()
                 else:
                     self.failures = 0
                     trusted_until = began + settings.lease_seconds * TRUSTED_SHARE

@@ -12,11 +12,11 @@ from modules.core.ids import new_id
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
 from modules.core.scheduler.db_ops import Claim, EventChange, Finished
-from modules.core.scheduler.errors import InvalidParameters, InvalidState, InvalidTask
+from modules.core.scheduler.errors import AlreadyRunning, InvalidParameters, InvalidState, InvalidTask
 from modules.core.scheduler.execution import ExecutionContext
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.new_event import event_values
-from modules.core.scheduler.outcomes import Outcome, clean_text, storable
+from modules.core.scheduler.outcomes import Outcome, clean_text, of_exception, storable
 from modules.core.scheduler.recorder import Recorder
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.settlement import Settler
@@ -49,6 +49,7 @@ class JobManager:
     def __init__(self, app_context: AppContext, scheduler: Scheduler) -> None:
         self._runtime = Runtime.of(app_context)
         self._scheduler = scheduler
+        self._held: set[str] = set()
         self._runners: dict[str, TaskRunner] = {}
         self._stuck: dict[str, Claim] = {}
         settings = self._runtime.settings
@@ -98,6 +99,12 @@ class JobManager:
         now = self._runtime.clock.now()
         execution_id = new_id()
         session_id = current_session_id()
+        if stuck := next((claim for claim in self.stuck if claim.event.id == job_id), None):
+            raise AlreadyRunning(
+                f"Task {job_id} ignores its cancellation and is still alive (execution {stuck.execution_id}): wait for "
+                "it to end, or restart this process.",
+                details={"execution_id": stuck.execution_id},
+            )
         await self._runtime.db_ops.change_task(
             job_id, lambda event: control.execute_now(event, execution_id, now, session_id), now
         )
@@ -144,8 +151,12 @@ class JobManager:
 
     @property
     def running(self) -> Collection[str]:
-        """The executions that this process holds, those included whose outcome is being written."""
-        return list(self._runners)
+        """The executions that this process holds, those included that begin or whose outcome is being written."""
+        return self._held.copy()
+
+    def hold(self, claim: Claim) -> None:
+        """From now on this one's lease is extended; `run` it next."""
+        self._held.add(claim.execution_id)
 
     @property
     def stuck(self) -> list[Claim]:
@@ -174,28 +185,32 @@ class JobManager:
         runner: TaskRunner | None = None
         began = clock.monotonic()
         try:
-            runner = self._runner_for(claim)
-            self._runners[claim.execution_id] = runner
-            outcome = await runner.run(self._resolve_parameters(claim))
-        except ModuleError as error:
-            outcome = Outcome("failed", error=error.message, error_type=error.error_code)
-        duration = clock.monotonic() - began
-        self._log(claim, outcome)
-        finished = Finished(
-            execution_id=claim.execution_id,
-            fence=claim.fence,
-            outcome=outcome,
-            end_time=max(clock.now(), claim.start_time),
-            duration_ms=duration * 1000,
-            cpu_ms=runner.cpu_seconds * 1000 if runner else None,
-        )
-        if runner is not None and runner.stuck:
-            self._stuck[claim.execution_id] = claim
-        try:
-            await self.recorder.record(finished)
+            try:
+                runner = self._runners[claim.execution_id] = self._runner_for(claim)
+                outcome = await runner.run(self._resolve_parameters(claim))
+            except ModuleError as error:
+                outcome = Outcome("failed", error=error.message, error_type=error.error_code)
+            except Exception as error:
+                logger.exception("execution %s could not be run", claim.execution_id)
+                outcome = of_exception(error)
+            duration = clock.monotonic() - began
+            self._log(claim, outcome)
+            if runner is not None and runner.stuck:
+                self._stuck[claim.execution_id] = claim
+            await self.recorder.record(
+                Finished(
+                    execution_id=claim.execution_id,
+                    fence=claim.fence,
+                    outcome=outcome,
+                    end_time=max(clock.now(), claim.start_time),
+                    duration_ms=duration * 1000,
+                    cpu_ms=runner.cpu_seconds * 1000 if runner else None,
+                )
+            )
             if runner is not None and runner.stuck:
                 await runner.finished()
         finally:
+            self._held.discard(claim.execution_id)
             self._runners.pop(claim.execution_id, None)
             self._stuck.pop(claim.execution_id, None)
 

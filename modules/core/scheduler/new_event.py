@@ -17,7 +17,7 @@ from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
 from modules.core.scheduler.triggers import trigger_from_spec
 
 _RULE_FIELDS = ("interval_type", "interval_value", "interval", "cron_expression")
-_SCHEDULE_FIELDS = (*ScheduleConfig.model_fields,)
+_SCHEDULE_FIELDS = (*(set(ScheduleConfig.model_fields) - {"max_executions"}),)
 _PLAIN_COLUMNS = {
     "name": "name",
     "description": "description",
@@ -98,9 +98,14 @@ def edit(
     if "max_executions" in changes:
         values["max_executions"] = _checked_limit(event, changes["max_executions"])
     missed: tuple[Missed, ...] = ()
-    if any(field in changes for field in _SCHEDULE_FIELDS):
+    given = [field for field in _SCHEDULE_FIELDS if field in changes]
+    # A raised limit gives a finished task its fire times back; otherwise the limit leaves them as they are.
+    if given or ("max_executions" in changes and event.next_execution is None):
         schedule, missed = _new_schedule(event, changes, now, default_timezone)
+        if given and schedule["next_execution"] is None and "end_time" not in given:
+            raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
         values |= schedule
+    if given or "max_executions" in changes:
         values |= _status_after(event, values)
     return EventChange(values, missed)
 
@@ -139,7 +144,7 @@ def _new_schedule(
 def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str, Any]:
     limit = values.get("max_executions", event.max_executions)
     used_up = limit is not None and event.fired_count >= limit
-    if values["next_execution"] is None or used_up:
+    if used_up or values.get("next_execution", event.next_execution) is None:
         # While an execution is under way its settlement ends the event.
         ended = "pending" if event.active_execution_id is not None else "completed"
         return {"next_execution": None, "status": ended if event.status != "paused" else event.status}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from modules.core.result import Result
@@ -11,6 +12,7 @@ from modules.core.scheduler.lifecycle import ExecutionState
 
 ERROR_CHARACTERS = 4_000
 PREVIEW_CHARACTERS = 1_000
+_NOT_AWAITED = "It returned something that nobody awaited, so the work was not done: register an async def function."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,13 @@ class Outcome:
 
 
 def of_return_value(value: Any, max_bytes: int) -> Outcome:
-    """A failed Result is a failure with its code; every other value is a success."""
+    """A failed Result is a failure with its code; every other value is a success, but one that was never awaited."""
     if value is None:
         return Outcome("succeeded")
+    if isawaitable(value):
+        if iscoroutine(value):
+            value.close()
+        return Outcome("failed", None, _NOT_AWAITED, "NotAwaited")
     if isinstance(value, Result):
         if not value.success:
             error = value.error or {}
@@ -59,20 +65,25 @@ def storable(value: Any, max_bytes: int) -> tuple[Any, str | None]:
     """
     if value is None:
         return None, None
-    note = None
     try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        text = json.dumps(_safe_repr(value))
-        note = (
+        return _as_json(value, max_bytes)
+    except Exception:
+        # Whatever the value's own methods do, or a nesting that is too deep.
+        stored, note = _as_json(_safe_repr(value), max_bytes)
+        why = (
             f"the result is not JSON ({type(value).__name__}); its repr was stored: return dicts, lists, text, numbers"
         )
+        return stored, note or why
+
+
+def _as_json(value: Any, max_bytes: int) -> tuple[Any, str | None]:
+    text = json.dumps(value, allow_nan=False)
     if len(text) > max_bytes:
         note = f"the result has {len(text)} bytes, {max_bytes} are kept (CORE_SCHEDULER_RESULT_MAX_BYTES)"
         return {"truncated": True, "bytes": len(text), "preview": clean_text(text[:PREVIEW_CHARACTERS])}, note
     plain = json.loads(text)
     # JSON text can name characters that no database stores: NUL, and halves of surrogate pairs.
-    return (_clean(plain) if "\\u0000" in text or "\\ud" in text else plain), note
+    return (_clean(plain) if "\\u0000" in text or "\\ud" in text else plain), None
 
 
 def clean_text(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from dataclasses import replace
@@ -61,8 +60,7 @@ class Recorder:
         done, _ = await asyncio.wait((task,), timeout=patience)
         if not done:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait((task,), timeout=patience)
             logger.error("%d outcomes could not be written before the stop; they will be recovered", len(self._queue))
         for _, future in self._queue:
             future.cancel()
@@ -81,7 +79,9 @@ class Recorder:
                 self.failures += 1
                 delay = backoff_seconds(self.failures)
                 logger.exception("outcomes cannot be written; %d wait, next try in %.1f s", len(self._queue), delay)
-                await self._runtime.clock.wait(self._stopping, delay)
+                # A stop cuts one wait short, for one more try; after that the waits are real ones.
+                hurry = asyncio.Event() if self._stopping.is_set() else self._stopping
+                await self._runtime.clock.wait(hurry, delay)
                 continue
             self.failures = 0
             for _ in batch:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from modules.core.background import BackgroundLoop
+from modules.core.background import BackgroundLoop, SharedCall
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAGE = 200
 RECORDER_PATIENCE = 10.0
+STEP_PATIENCE = 5.0
 SILENT_NODES_KEPT = timedelta(days=1)
 
 
@@ -68,6 +69,7 @@ class SchedulerService:
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
+        self._stop = SharedCall(self._stop_everything)
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
     async def schedule_task(self, task_config: Mapping[str, Any] | TaskConfig) -> dict[str, Any]:
@@ -240,22 +242,26 @@ class SchedulerService:
     async def stop(self) -> None:
         """Stop in order: no new work, wait for what runs, interrupt the rest, write every outcome. Idempotent.
 
-        A step that fails is logged and keeps none of the following from being taken.
+        No step waits for ever, and a caller that gives up waiting cuts nothing short.
         """
+        await self._stop()
+
+    async def _stop_everything(self) -> None:
         async with self._starting_or_stopping:
             if not self._is_running:
                 return
             self._is_running = False
             runtime, settings = self._runtime, self._runtime.settings
             await _go_on_after(runtime.db_ops.drain_node(runtime.node_id))
-            await _go_on_after(self.dispatcher.drain(settings.drain_timeout_seconds))
+            await self.dispatcher.loop.stop(STEP_PATIENCE)
+            await self.dispatcher.drain(settings.drain_timeout_seconds)
             self.job_manager.stop_all("interrupted")
-            await _go_on_after(self.dispatcher.settled(settings.cancel_grace_seconds + 1.0))
+            await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
             if self.dispatcher.running:
                 logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
-            await _go_on_after(self._recovery_loop.stop())
-            await _go_on_after(self.job_manager.recorder.stop(RECORDER_PATIENCE))
-            await _go_on_after(self.heartbeat.stop())
+            await self._recovery_loop.stop(STEP_PATIENCE)
+            await self.job_manager.recorder.stop(RECORDER_PATIENCE)
+            await self.heartbeat.stop(STEP_PATIENCE)
             silent_since = runtime.clock.now() - SILENT_NODES_KEPT
             await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, silent_since))
 
@@ -319,9 +325,11 @@ class SchedulerService:
 
 async def _go_on_after(step: Awaitable[Any]) -> None:
     try:
-        await step
-    except Exception:
-        logger.exception("a step of the stop failed; the next ones are taken")
+        async with asyncio.timeout(STEP_PATIENCE):
+            await step
+    except (SQLAlchemyError, ModuleError, TimeoutError):
+        # The row of a silent node does no harm.
+        logger.warning("the node's own row could not be changed", exc_info=True)
 
 
 def package_version() -> str:

@@ -56,6 +56,8 @@ class TaskRunner:
             else:
                 self._work = self._in_a_thread(arguments)
         await asyncio.wait((self._work, self._stop), timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not self._work.done() and not self._stop.done():
+            await asyncio.sleep(0)  # another task may have blocked the loop: what has ended meanwhile is not late
         if self._work.done():
             self._stop.cancel()
             return self._outcome_of(self._work)
@@ -94,7 +96,7 @@ class TaskRunner:
         metered: Metered | None = None
         try:
             metered = Metered(self._task.function(*arguments))
-            value = await metered
+            return of_return_value(await metered, self._result_max_bytes)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -102,7 +104,6 @@ class TaskRunner:
             return self._failure(error)
         finally:
             self.cpu_seconds = metered.cpu_seconds if metered else 0.0
-        return of_return_value(value, self._result_max_bytes)
 
     def _in_a_thread(self, arguments: tuple[Any, ...]) -> asyncio.Future[Outcome]:
         loop = asyncio.get_running_loop()

@@ -7,7 +7,8 @@ from typing import Any
 
 from modules.core.scheduler.db_ops import Finished
 from modules.core.scheduler.outcomes import Outcome
-from tests.support.app import App, manual_clock, running_app
+from tests.integration.scheduler.conftest import work
+from tests.support.app import MODULE, App, manual_clock, running_app
 
 LEASE = 30
 
@@ -125,3 +126,50 @@ async def test_heartbeats_keep_a_lease_alive(app: App) -> None:
         await app.service.recovery.tick()
     assert (await app.history(task_id))[0]["state"] == "running"
     assert await app.runtime.db_ops.heartbeat("another", {claim.execution_id}, now, now) == set()
+
+
+async def test_an_execution_that_cannot_be_read_keeps_no_other_from_being_recovered(sqlite_url: str) -> None:
+    async with running_app(sqlite_url, work, clock=manual_clock()) as app:
+        broken, good = [await app.schedule() for _ in range(2)]
+        await _claim_and_die(app)
+        await app.sql("UPDATE scheduler_events SET parameters = '{broken' WHERE id = :id", id=broken)
+        app.clock.advance(LEASE + 1)
+        await app.service.recovery.tick()
+        assert [row["state"] for row in await app.history(broken)] == ["abandoned"]
+        assert [row["state"] for row in await app.history(good)] == ["abandoned", "ready"]
+
+
+async def test_what_was_claimed_too_long_ago_starts_only_while_it_is_still_held(app: App) -> None:
+    """The process stood still between the claim and the start: another node may have recovered the execution."""
+    fire_and_claim = app.runtime.db_ops.fire_and_claim
+
+    async def slowly(request: Any) -> Any:
+        result = await fire_and_claim(request)
+        app.clock.advance(LEASE + 1)
+        if lost:
+            await app.runtime.db_ops.recover("another node", (), app.service.job_manager.settler, app.clock.now())
+        return result
+
+    app.runtime.db_ops.fire_and_claim = slowly  # type: ignore[method-assign]
+    lost = False
+    kept = await app.schedule()
+    await app.service.run_due()
+    assert [row["state"] for row in await app.history(kept)] == ["succeeded"]
+    lost = True
+    taken = await app.schedule(delivery="at_most_once")
+    await app.service.run_due()
+    assert [row["state"] for row in await app.history(taken)] == ["abandoned"]
+
+
+async def test_claims_are_held_before_they_run(app: App) -> None:
+    """A task that blocks the loop must not cost those their leases that were claimed with it."""
+    held: list[int] = []
+
+    async def record(parameters: dict[str, Any]) -> None:
+        held.append(len(app.service.job_manager.running))
+
+    app.runtime.registry.register(MODULE, record)
+    for _ in range(3):
+        await app.schedule("record")
+    await app.service.run_due()
+    assert held[0] == 3

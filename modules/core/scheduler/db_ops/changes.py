@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
+from modules.core.clock import Clock
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import Settlement
@@ -42,13 +43,22 @@ class ClaimRequest:
     """What a node can take on now."""
 
     now: datetime
+    clock: Clock
+    lease: timedelta
     limit: int
     node_id: str
     session_id: str
-    lease_until: datetime
     functions: Collection[tuple[str, str]]
     excluded_events: Collection[str]
     decide: Callable[[ScheduledEvent, datetime], Firing]
+
+    def begun(self) -> ClaimRequest:
+        """The request as of now: waiting for the write lock may have taken long."""
+        return replace(self, now=self.clock.now())
+
+    @property
+    def lease_until(self) -> datetime:
+        return self.now + self.lease
 
 
 @dataclass(frozen=True, slots=True)

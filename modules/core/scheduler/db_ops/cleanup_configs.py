@@ -15,7 +15,7 @@ from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import CleanupNotFound
 
 _RULE = ("interval_type", "interval_value", "timezone")
-_OVER = ("completed", "failed", "cancelled")
+_OVER = ("completed", "failed")
 
 
 class CleanupConfigStatements(Statements):
@@ -95,7 +95,11 @@ class CleanupConfigStatements(Statements):
         self, connection: AsyncConnection, config_id: str, unique_key: str, ran_at: datetime, report: Mapping[str, Any]
     ) -> None:
         """Keep the report of a run with its config, and when the next one is due."""
-        next_run = select(EVENTS.c.next_execution).where(EVENTS.c.unique_key == unique_key).scalar_subquery()
+        next_run = (
+            select(EVENTS.c.next_execution)
+            .where(EVENTS.c.unique_key == unique_key, EVENTS.c.status != "cancelled")
+            .scalar_subquery()
+        )
         await connection.execute(
             update(CLEANUP_CONFIGS)
             .where(CLEANUP_CONFIGS.c.id == config_id)
@@ -112,7 +116,7 @@ class CleanupConfigStatements(Statements):
         await connection.execute(delete(CLEANUP_CONFIGS).where(CLEANUP_CONFIGS.c.id == config_id))
         await connection.execute(
             update(EVENTS)
-            .where(EVENTS.c.unique_key == cleanup_key(row.module_id, row.cleanup_type))
+            .where(EVENTS.c.unique_key == cleanup_key(row.module_id, row.cleanup_type), EVENTS.c.status != "cancelled")
             .values(status="cancelled", next_execution=None, updated_at=now, version=EVENTS.c.version + 1)
         )
 
@@ -165,7 +169,7 @@ async def _same_config(connection: AsyncConnection, config: Mapping[str, Any]) -
 
 
 async def _event_of(connection: AsyncConnection, unique_key: str) -> ScheduledEvent | None:
-    query = select(EVENTS).where(EVENTS.c.unique_key == unique_key).with_for_update()
+    query = select(EVENTS).where(EVENTS.c.unique_key == unique_key, EVENTS.c.status != "cancelled").with_for_update()
     return cast(ScheduledEvent | None, (await connection.execute(query)).one_or_none())
 
 

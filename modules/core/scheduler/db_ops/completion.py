@@ -15,11 +15,13 @@ from typing import Any, cast
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modules.core.errors import Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write
 from modules.core.scheduler.db_ops.changes import Finished, Settle
 from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.firing import Firing
 from modules.core.scheduler.lifecycle import Settlement
 from modules.core.scheduler.outcomes import Outcome
@@ -94,26 +96,43 @@ class CompletionStatements(Statements):
         await _close(connection, mine, settle, now)
         return {row.id for row, _ in mine}
 
+    async def recover(self, node_id: str, alive: Collection[str], settle: Settle, now: datetime) -> list[str]:
+        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts; returns their ids.
+
+        `alive` are the executions that this very node still runs: they are its own to close. One that cannot be read
+        holds up no other: it is closed without a next attempt.
+        """
+        try:
+            return await self._recover(node_id, alive, settle, now)
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception("a batch of executions could not be recovered; they are taken one by one")
+            return await self._recover_one_by_one(node_id, alive, settle, now)
+
     @write
-    async def recover(
+    async def _recover(
         self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
     ) -> list[str]:
-        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts.
+        lost = await _lost_ids(connection, node_id, alive, now)
+        await _abandon(connection, lost, settle, now)
+        return lost
 
-        `alive` are the executions that this very node still runs: they are its own to close.
-        """
-        query = (
-            select(EXECUTIONS)
-            .where(EXECUTIONS.c.state == "running", EXECUTIONS.c.lease_expires_at < now)
-            .order_by(EXECUTIONS.c.id)
-            .limit(RECOVERED_AT_ONCE + len(alive))
-            .with_for_update(skip_locked=True)
-        )
-        rows = cast(list[EventExecution], (await connection.execute(query)).all())
-        lost = [row for row in rows if not (row.node_id == node_id and row.id in alive)]
-        closing = [(row, _abandoned(row, now)) for row in lost]
-        await _close(connection, closing, settle, now)
-        return [row.id for row in lost]
+    @write
+    async def _recover_one_by_one(
+        self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
+    ) -> list[str]:
+        lost = await _lost_ids(connection, node_id, alive, now)
+        for execution_id in lost:
+            try:
+                async with connection.begin_nested():
+                    await _abandon(connection, [execution_id], settle, now)
+            except Exception as error:
+                if not is_unreadable(error):
+                    raise
+                logger.exception("execution %s cannot be read and is closed as abandoned", execution_id)
+                await close_unreadable(connection, execution_id, "abandoned", now)
+        return lost
 
     @write
     async def heartbeat(
@@ -158,6 +177,39 @@ class CompletionStatements(Statements):
         await connection.execute(delete(NODES).where((NODES.c.id == node_id) | (NODES.c.heartbeat_at < silent_since)))
 
 
+async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
+    """End an execution without reading it or its event, so that it stands in nobody's way."""
+    reason = "This execution could not be read from the database; the log has the reason."
+    await connection.execute(
+        update(EXECUTIONS)
+        .where(EXECUTIONS.c.id == execution_id)
+        .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
+    )
+    await connection.execute(
+        update(EVENTS).where(EVENTS.c.active_execution_id == execution_id).values(active_execution_id=None)
+    )
+
+
+async def _lost_ids(connection: AsyncConnection, node_id: str, alive: Collection[str], now: datetime) -> list[str]:
+    query = (
+        select(EXECUTIONS.c.id, EXECUTIONS.c.node_id)
+        .where(EXECUTIONS.c.state == "running", EXECUTIONS.c.lease_expires_at < now)
+        .order_by(EXECUTIONS.c.lease_expires_at)
+        .limit(RECOVERED_AT_ONCE + len(alive))
+        .with_for_update(skip_locked=True)
+    )
+    rows = await connection.execute(query)
+    return sorted(row.id for row in rows if not (row.node_id == node_id and row.id in alive))
+
+
+async def _abandon(connection: AsyncConnection, execution_ids: Sequence[str], settle: Settle, now: datetime) -> None:
+    if not execution_ids:
+        return
+    query = select(EXECUTIONS).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.id)
+    rows = cast(list[EventExecution], (await connection.execute(query)).all())
+    await _close(connection, [(row, _abandoned(row, now)) for row in rows], settle, now)
+
+
 async def _close(
     connection: AsyncConnection,
     closing: Sequence[tuple[EventExecution, Finished]],
@@ -175,9 +227,10 @@ async def _close(
         settlement, skipped = _settled(settle, draft.event, row, outcome, now)
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
-        draft.count += 1
         draft.last_execution = row.start_time
-        draft.last_error = None if outcome.state == "succeeded" else outcome.error
+        if outcome.state != "interrupted":  # that one is no attempt: it starts again
+            draft.count += 1
+            draft.last_error = None if outcome.state == "succeeded" else outcome.error
         draft.fence += 1
         following = new_id() if settlement.next_attempt else None
         if draft.active == row.id:

@@ -16,18 +16,23 @@ from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult
+from modules.core.scheduler.db_ops.completion import close_unreadable
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.firing import Firing
 
 logger = logging.getLogger(__name__)
 
+LOOK_AGAIN = timedelta(seconds=1)  # where rows are in the way that cannot be read
+
+# The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
 _ADVANCE = (
     update(EVENTS)
     .where(
         EVENTS.c.id == bindparam("b_id"),
         EVENTS.c.status == "pending",
-        EVENTS.c.next_execution == bindparam("b_seen"),
+        EVENTS.c.active_execution_id.is_(None),
+        EVENTS.c.fence == bindparam("b_seen"),
     )
     .values(
         next_execution=bindparam("b_next"),
@@ -69,6 +74,7 @@ class DispatchStatements(Statements):
 
     @write
     async def _fire_and_claim(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
+        request = request.begun()
         claims = await _claim(connection, request, await _ready_ids(connection, request))
         if len(claims) < request.limit:
             due = await _due_ids(connection, request, request.limit - len(claims))
@@ -78,6 +84,7 @@ class DispatchStatements(Statements):
 
     @write
     async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
+        request = request.begun()
         claims: list[Claim] = []
         for execution_id in await _ready_ids(connection, request):
             try:
@@ -87,7 +94,7 @@ class DispatchStatements(Statements):
                 if not is_unreadable(error):
                     raise
                 logger.exception("execution %s cannot be read and is closed as failed", execution_id)
-                await _give_up(connection, execution_id, request.now)
+                await close_unreadable(connection, execution_id, "failed", request.now)
         for event_id in await _due_ids(connection, request, request.limit - len(claims)):
             try:
                 async with connection.begin_nested():
@@ -101,14 +108,7 @@ class DispatchStatements(Statements):
                 await connection.execute(
                     update(EVENTS).where(EVENTS.c.id == event_id).values(status="paused", pause_reason=_parked(error))
                 )
-        return ClaimResult(claims, request.now)
-
-    @read
-    async def next_due(
-        self, connection: AsyncConnection, now: datetime, functions: Collection[tuple[str, str]]
-    ) -> datetime | None:
-        """When the next event fires or the next waiting execution may start; in the past if one is overdue."""
-        return await _earliest(connection, _fireable(functions), _startable(functions), now)
+        return ClaimResult(claims, request.now if claims else request.now + LOOK_AGAIN)
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
@@ -127,23 +127,27 @@ def _known(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
     return tuple_(EVENTS.c.module_id, EVENTS.c.function_name).in_(sorted(functions))
 
 
-def _fireable(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
-    return and_(EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None), _known(functions))
+def _fireable(request: ClaimRequest) -> ColumnElement[bool]:
+    free = and_(EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None), _known(request.functions))
+    return and_(free, EVENTS.c.id.not_in(sorted(request.excluded_events))) if request.excluded_events else free
 
 
-def _startable(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
+def _startable(request: ClaimRequest) -> ColumnElement[bool]:
     allowed = exists().where(
         EVENTS.c.id == EXECUTIONS.c.event_id,
         or_(EVENTS.c.status != "paused", EXECUTIONS.c.kind == "manual"),
-        _known(functions),
+        _known(request.functions),
     )
-    return and_(EXECUTIONS.c.state == "ready", allowed)
+    waiting = and_(EXECUTIONS.c.state == "ready", allowed)
+    if request.excluded_events:
+        waiting = and_(waiting, EXECUTIONS.c.event_id.not_in(sorted(request.excluded_events)))
+    return waiting
 
 
 async def _ready_ids(connection: AsyncConnection, request: ClaimRequest) -> Sequence[str]:
     query = (
         select(EXECUTIONS.c.id)
-        .where(_startable(request.functions), EXECUTIONS.c.run_at <= request.now)
+        .where(_startable(request), EXECUTIONS.c.run_at <= request.now)
         .order_by(EXECUTIONS.c.run_at)
         .limit(request.limit)
         .with_for_update(skip_locked=True, of=EXECUTIONS)
@@ -156,12 +160,15 @@ async def _claim(connection: AsyncConnection, request: ClaimRequest, execution_i
         return []
     query = select(EXECUTIONS).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.run_at)
     waiting = cast(list[EventExecution], (await connection.execute(query)).all())
+    # Locked as well: a pause that was acknowledged meanwhile must be kept. One that is under way gets the next turn.
+    known = select(EVENTS).where(EVENTS.c.id.in_({execution.event_id for execution in waiting}))
     events = {
         event.id: cast(ScheduledEvent, event)
-        for event in await connection.execute(
-            select(EVENTS).where(EVENTS.c.id.in_({execution.event_id for execution in waiting}))
-        )
+        for event in await connection.execute(known.with_for_update(skip_locked=True))
     }
+    waiting = [row for row in waiting if _may_start(row, events.get(row.event_id))]
+    if not waiting:
+        return []
     await connection.execute(
         _START,
         [
@@ -190,16 +197,8 @@ async def _claim(connection: AsyncConnection, request: ClaimRequest, execution_i
     ]
 
 
-async def _give_up(connection: AsyncConnection, execution_id: str, now: datetime) -> None:
-    reason = "This execution could not be read from the database; the log has the reason."
-    await connection.execute(
-        update(EXECUTIONS)
-        .where(EXECUTIONS.c.id == execution_id)
-        .values(state="failed", success=False, end_time=now, error=reason, error_type="storage")
-    )
-    await connection.execute(
-        update(EVENTS).where(EVENTS.c.active_execution_id == execution_id).values(active_execution_id=None)
-    )
+def _may_start(execution: EventExecution, event: ScheduledEvent | None) -> bool:
+    return event is not None and (event.status != "paused" or execution.kind == "manual")
 
 
 async def _due_ids(connection: AsyncConnection, request: ClaimRequest, limit: int) -> Sequence[str]:
@@ -207,13 +206,11 @@ async def _due_ids(connection: AsyncConnection, request: ClaimRequest, limit: in
         return []
     query = (
         select(EVENTS.c.id)
-        .where(_fireable(request.functions), EVENTS.c.next_execution <= request.now)
+        .where(_fireable(request), EVENTS.c.next_execution <= request.now)
         .order_by(EVENTS.c.next_execution)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    if request.excluded_events:
-        query = query.where(EVENTS.c.id.not_in(sorted(request.excluded_events)))
     return (await connection.execute(query)).scalars().all()
 
 
@@ -230,7 +227,7 @@ async def _fire(
     for event in due:
         values: dict[str, Any] = {
             "b_id": event.id,
-            "b_seen": event.next_execution,
+            "b_seen": event.fence,
             "b_fired": event.fired_count,
             "b_fence": event.fence,
             "b_active": None,
@@ -287,23 +284,14 @@ def _running_row(claim: Claim, request: ClaimRequest) -> dict[str, Any]:
 
 
 async def _next_due(connection: AsyncConnection, request: ClaimRequest) -> datetime | None:
-    fireable = _fireable(request.functions)
-    if request.excluded_events:
-        fireable = and_(fireable, EVENTS.c.id.not_in(sorted(request.excluded_events)))
-    return await _earliest(connection, fireable, _startable(request.functions), request.now)
-
-
-async def _earliest(
-    connection: AsyncConnection, fireable: ColumnElement[bool], startable: ColumnElement[bool], now: datetime
-) -> datetime | None:
     query = select(
-        select(func.min(EVENTS.c.next_execution)).where(fireable).scalar_subquery(),
-        select(func.min(EXECUTIONS.c.run_at)).where(startable).scalar_subquery(),
+        select(func.min(EVENTS.c.next_execution)).where(_fireable(request)).scalar_subquery(),
+        select(func.min(EXECUTIONS.c.run_at)).where(_startable(request)).scalar_subquery(),
     )
     try:
         row = (await connection.execute(query)).one()
     except ValueError:  # a damaged time stands first and hides the next ones: look again soon
-        return now + timedelta(seconds=1)
+        return request.now + LOOK_AGAIN
     moments = [moment for moment in row if moment is not None]
     return min(moments) if moments else None
 

@@ -36,7 +36,8 @@ class TaskFilter:
         elif self.status == "pending":
             conditions += [EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None)]
         elif self.status is not None:
-            conditions.append(EVENTS.c.status == self.status)
+            # Said twice: the index holds only what is not pending.
+            conditions += [EVENTS.c.status == self.status, EVENTS.c.status != "pending"]
         if self.module_id is not None:
             conditions.append(EVENTS.c.module_id == self.module_id)
         if self.recurring is not None:
@@ -52,10 +53,11 @@ class EventStatements(Statements):
         try:
             await self._insert_event(values)
         except IntegrityError as error:
-            if values.get("unique_key") is None:
+            if values.get("unique_key") is None or "unique_key" not in str(error.orig):
                 raise
             raise DuplicateTask(
-                f"A task with the unique key {values['unique_key']!r} exists: change that one, or choose another key."
+                f"A task with the unique key {values['unique_key']!r} exists: change or cancel that one, or choose "
+                "another key."
             ) from error
 
     @write
@@ -148,9 +150,10 @@ class EventStatements(Statements):
 
 
 async def _close_waiting(connection: AsyncConnection, event: ScheduledEvent, now: datetime) -> dict[str, Any]:
+    # The active execution is the only one that can be open; by its id, so that a long history is not walked.
     statement = (
         update(EXECUTIONS)
-        .where(EXECUTIONS.c.event_id == event.id, EXECUTIONS.c.state == "ready")
+        .where(EXECUTIONS.c.id == event.active_execution_id, EXECUTIONS.c.state == "ready")
         .values(
             state="cancelled",
             success=False,

@@ -11,6 +11,7 @@ from modules.core.scheduler.db_models import EventExecution
 from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read
 from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import ExecutionNotFound
+from modules.core.scheduler.lifecycle import OPEN_STATES
 
 
 class HistoryStatements(Statements):
@@ -40,12 +41,12 @@ class HistoryStatements(Statements):
     @read
     async def count_open(self, connection: AsyncConnection) -> dict[str, int]:
         """How many executions are ready and running, on all nodes."""
-        query = (
-            select(EXECUTIONS.c.state, func.count().label("number"))
-            .where(EXECUTIONS.c.state.in_(("ready", "running")))
-            .group_by(EXECUTIONS.c.state)
-        )
-        return {row.state: row.number for row in await connection.execute(query)}
+        # One question for each state: each has an index of its own.
+        counts = {}
+        for state in OPEN_STATES:
+            query = select(func.count()).select_from(EXECUTIONS).where(EXECUTIONS.c.state == state)
+            counts[state] = (await connection.execute(query)).scalar_one()
+        return {state: number for state, number in counts.items() if number}
 
     @read
     async def count_nodes(self, connection: AsyncConnection) -> int:
