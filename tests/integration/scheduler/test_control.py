@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from modules.core.result import Result
-from tests.support.app import NOON, App, manual_clock, running_app
+from tests.integration.scheduler.conftest import work
+from tests.support.app import MODULE, NOON, App, manual_clock, running_app
 
 NO_SUCH_ID = "0199c0de-0000-7000-8000-000000000000"
 
@@ -179,6 +180,41 @@ async def test_raising_max_executions_brings_a_task_back(app: App) -> None:
     assert len(await app.run_due()) == 1
     refused = await app.service.update_task(task_id, {"max_executions": 1})
     assert code_of(refused) == "INVALID_TASK"
+
+
+async def test_a_limit_leaves_what_is_due_alone(app: App) -> None:
+    task_id = await app.schedule(interval="1 hour")
+    app.clock.advance(hours=1)
+    (await app.service.update_task(task_id, {"max_executions": 5})).unwrap()
+    assert len(await app.run_due()) == 1
+    assert await app.missed(task_id) == []
+
+
+async def test_a_new_schedule_that_never_fires_is_refused(app: App) -> None:
+    task_id = await app.schedule(cron_expression="0 7 * * *")
+    refused = await app.service.update_task(task_id, {"start_time": "2199-12-31T23:59:59Z"})
+    assert code_of(refused) == "INVALID_TASK"
+    assert (await app.task(task_id))["status"] == "pending"
+
+
+async def test_a_cancelled_task_gives_its_unique_key_back(app: App) -> None:
+    first = await app.schedule(interval="1 hour", unique_key="only one")
+    config = {
+        "name": "n", "module_id": MODULE, "function_name": "work", "interval": "1 hour", "unique_key": "only one"
+    }  # fmt: skip
+    assert code_of(await app.service.schedule_task(config)) == "DUPLICATE_TASK"
+    await app.service.cancel_task(first)
+    assert (await app.service.schedule_task(config)).success
+    assert code_of(await app.service.schedule_task(config)) == "DUPLICATE_TASK"
+
+
+async def test_a_due_time_written_by_hand_fires_once(sqlite_url: str) -> None:
+    async with running_app(sqlite_url, work, clock=manual_clock()) as app:
+        task_id = await app.schedule(interval="1 day")
+        await app.sql("UPDATE scheduler_events SET next_execution = '2026-03-02 12:00:00' WHERE id = :id", id=task_id)
+        assert len(await app.run_due()) == 1
+        task = await app.task(task_id)
+        assert (task["execution_count"], task["next_execution"]) == (1, NOON + timedelta(days=1))
 
 
 async def test_a_cancelled_task_cannot_be_edited(app: App) -> None:

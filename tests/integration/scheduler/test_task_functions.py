@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from modules.core.result import Result
 from modules.core.scheduler import ExecutionContext
@@ -52,6 +52,30 @@ async def returns_much(parameters: dict[str, Any]) -> Any:
     return "x" * 100_000
 
 
+class Treacherous(dict[str, Any]):
+    def items(self) -> Any:
+        raise LookupError("no items")
+
+
+async def returns_treachery(parameters: dict[str, Any]) -> Any:
+    return Treacherous(a=1)
+
+
+async def returns_depths(parameters: dict[str, Any]) -> Any:
+    value: Any = "\x00"
+    for _ in range(600):
+        value = [value]
+    return value
+
+
+async def returns_half_a_result(parameters: dict[str, Any]) -> Any:
+    return Result(None, "oops")  # type: ignore[arg-type]
+
+
+def never_awaits(parameters: dict[str, Any]) -> Any:
+    return returns_text(parameters)
+
+
 async def cancels_itself(parameters: dict[str, Any]) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -88,6 +112,10 @@ FUNCTIONS = (
     hangs,
     plain,
     plain_exits,
+    returns_treachery,
+    returns_depths,
+    returns_half_a_result,
+    never_awaits,
 )
 
 
@@ -101,6 +129,9 @@ FUNCTIONS = (
         ("exits", "failed", "SystemExit", "3"),
         ("plain_exits", "failed", "SystemExit", "1"),
         ("hangs", "timed_out", "timed_out", "longer than 0.05 s"),
+        ("returns_treachery", "succeeded", None, None),
+        ("returns_depths", "succeeded", None, None),
+        ("never_awaits", "failed", "NotAwaited", "async def"),
     ],
 )
 async def test_every_end_is_recorded(
@@ -119,6 +150,14 @@ async def test_every_end_is_recorded(
         task = await app.task(task_id)
         assert task["status"] == ("completed" if state == "succeeded" else "failed")
         assert task["last_error"] == row["error"]
+
+
+async def test_no_value_leaves_an_execution_open(database_url: str) -> None:
+    async with running_app(database_url, *FUNCTIONS, clock=manual_clock()) as app:
+        await app.schedule("returns_half_a_result")
+        [row] = await app.run_due()
+        assert row["end_time"] is not None
+        assert app.service.job_manager.running == set()
 
 
 async def test_results_of_any_kind_can_be_stored_and_read(database_url: str) -> None:
@@ -195,6 +234,28 @@ async def test_parameters_are_checked_when_scheduled_and_again_when_run(database
         assert rows[bad]["error_type"] == "INVALID_PARAMETERS"
 
 
+class Fragile(BaseModel):
+    count: int
+
+    @field_validator("count")
+    @classmethod
+    def _breaks(cls, value: int) -> int:
+        return {1: 1}[value]
+
+
+async def fragile(parameters: Fragile) -> int:
+    return parameters.count
+
+
+async def test_a_validator_that_breaks_fails_its_execution_only(database_url: str) -> None:
+    async with running_app(database_url, fragile, clock=manual_clock()) as app:
+        task_id = await app.schedule("fragile", parameters={"count": 1})
+        await app.sql("UPDATE scheduler_events SET parameters = '{\"count\": 2}' WHERE id = :id", id=task_id)
+        [row] = await app.run_due()
+        assert (row["state"], row["error_type"]) == ("failed", "KeyError")
+        assert app.service.job_manager.running == set()
+
+
 async def test_a_thread_that_ignores_its_timeout_keeps_its_slot_and_is_shown(database_url: str) -> None:
     release = threading.Event()
 
@@ -202,7 +263,7 @@ async def test_a_thread_that_ignores_its_timeout_keeps_its_slot_and_is_shown(dat
         release.wait(20)
 
     async with running_app(database_url, stubborn, clock=manual_clock(), cancel_grace_seconds=0.01) as app:
-        task_id = await app.schedule("stubborn", timeout_seconds=0.02)
+        task_id = await app.schedule("stubborn", timeout_seconds=0.02, retry={"max_attempts": 3, "delay_seconds": 0})
         running = asyncio.create_task(app.run_due())
         try:
             while not app.service.job_manager.stuck:
@@ -214,6 +275,12 @@ async def test_a_thread_that_ignores_its_timeout_keeps_its_slot_and_is_shown(dat
             while (row := (await app.history(task_id))[0])["end_time"] is None:
                 await asyncio.sleep(0.005)
             assert row["state"] == "timed_out"
+            app.clock.advance(60)
+            await app.service.dispatcher.tick()
+            assert [row["state"] for row in await app.history(task_id)] == ["timed_out", "ready"]
+            refused = await app.service.execute_task(task_id)
+            assert refused.error is not None
+            assert refused.error["code"] == "ALREADY_RUNNING"
         finally:
             release.set()
         await running
