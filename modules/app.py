@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 from modules.core.app_context import AppContext
 from modules.core.error_handler import problem
 from modules.core.errors import ConfigurationError, ModuleError
+from modules.core.scheduler.api import api_router
+from modules.core.scheduler.cross_site import is_this_machine
 from modules.core.scheduler.embedding import scheduler_router
 from modules.core.scheduler.routes import PROBLEM, problem_response
 from modules.core.scheduler.runtime import Runtime
@@ -47,24 +48,19 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        redirect_slashes=False,
     )
     app.state.context = context
+    service, keys = (context.get_service(f"core.scheduler.{name}") for name in ("service", "keys"))
+    app.include_router(api_router(service, keys, auth_required=Runtime.of(context).settings.auth_required))
     for router in context.routers:
         app.include_router(router)
     _answer_errors_as_problems(app)
     return app
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _refuse_open_doors(context: AppContext) -> None:
-    if not Runtime.of(context).settings.auth_required and not is_loopback(context.settings.host):
+    if not Runtime.of(context).settings.auth_required and not is_this_machine(context.settings.host):
         raise ConfigurationError(
             f"Without API keys the server may only listen on this machine, not on {context.settings.host!r}: "
             "set APP_HOST=127.0.0.1, or CORE_SCHEDULER_AUTH_REQUIRED=true."

@@ -64,6 +64,10 @@ async def _findings(context: AppContext) -> list[Finding]:
     findings += await _parked(service)
     findings += await _overdue(context, status)
     for cleanup in await service.housekeeper.cleanups():
+        if cleanup["enabled"] and cleanup["next_run"] is None:
+            name = f"{cleanup['cleanup_type']} of {cleanup['module_id']}"
+            advice = "Resume that task, or register the cleanup again, or switch the cleanup off."
+            findings.append(Finding("warning", f"Cleanup {name} is on, but its task is paused or cancelled.", advice))
         try:
             service.housekeeper.check_config(cleanup["config"])
         except ModuleError as error:

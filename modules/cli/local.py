@@ -33,7 +33,7 @@ def with_context(settings: AppSettings, work: Callable[[AppContext], Awaitable[T
 
     Only the scheduler's own module is loaded, unless the command needs what the others register.
     """
-    _refuse_missing_file(settings)
+    refuse_missing_file(settings)
     quiet = settings.module_settings.get("core.scheduler", {}) | ONLY_LOOK
     settings = settings.model_copy(
         update={
@@ -69,7 +69,7 @@ def with_database(settings: AppSettings, work: Callable[[Database], Awaitable[T]
     return asyncio.run(run())
 
 
-def _refuse_missing_file(settings: AppSettings) -> None:
+def refuse_missing_file(settings: AppSettings) -> None:
     """A command that only looks must not leave an empty database where somebody mistyped a path."""
     url = Database(settings.effective_database_url).url
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modules.cli.local import load_settings, with_context, with_database, with_service
+from modules.cli.local import load_settings, refuse_missing_file, with_context, with_database, with_service
 from modules.cli.output import FAILED, AsJson, exit_codes, say, show_json, show_table
 from modules.cli.tasks import DatabaseUrl
 from modules.core.database import Database
@@ -36,7 +36,9 @@ def check(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     async def work(database: Database) -> dict[str, Any]:
         return {"revision": await current_revision(database), "needed": head_revision()}
 
-    found = with_database(load_settings(database_url), work)
+    settings = load_settings(database_url)
+    refuse_missing_file(settings)
+    found = with_database(settings, work)
     up_to_date = found["revision"] == found["needed"]
     if as_json:
         show_json(found | {"up_to_date": up_to_date})

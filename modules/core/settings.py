@@ -29,7 +29,7 @@ class _KnownEnv(EnvSettingsSource):
     """The environment, where a name with our prefix that no setting has is a mistake worth telling."""
 
     def __call__(self) -> dict[str, Any]:
-        _refuse_unknown(self.env_vars, self.env_prefix, type(self).__name__, self.settings_cls)
+        _refuse_unknown(self.env_vars, self.env_prefix, self.settings_cls)
         return super().__call__()
 
 
@@ -37,14 +37,12 @@ class _KnownDotEnv(DotEnvSettingsSource):
     """.env, read for our own prefix only: the file belongs to the whole application."""
 
     def __call__(self) -> dict[str, Any]:
-        _refuse_unknown(self.env_vars, self.env_prefix, ".env", self.settings_cls)
+        _refuse_unknown(self.env_vars, self.env_prefix, self.settings_cls)
         fields = self.settings_cls.model_fields
         return {name: value for name, value in super().__call__().items() if name in fields}
 
 
-def _refuse_unknown(
-    variables: Mapping[str, str | None], prefix: str, _where: str, settings_cls: type[BaseSettings]
-) -> None:
+def _refuse_unknown(variables: Mapping[str, str | None], prefix: str, settings_cls: type[BaseSettings]) -> None:
     if not getattr(settings_cls, "REFUSE_UNKNOWN_VARIABLES", False):
         return
     known = {(prefix + name).lower() for name in settings_cls.model_fields}
@@ -81,7 +79,8 @@ class _Settings(BaseSettings):
             for problem in error.errors(include_url=False):
                 name = str(problem["loc"][0]) if problem["loc"] else ""
                 hint = did_you_mean(name, cls.model_fields) if problem["type"] == "extra_forbidden" else ""
-                lines.append(f"{(prefix + name).upper()}: {problem['msg']}.{hint}")
+                text = problem["msg"].removeprefix("Value error, ").rstrip(".")
+                lines.append(f"{(prefix + name).upper()}: {text}.{hint}")
             raise ConfigurationError("These settings cannot be used. " + " ".join(lines)) from error
 
 

@@ -16,6 +16,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: values and rules",
         [
             "core.scheduler.cpu_meter",
+            "core.scheduler.cross_site",
             "core.scheduler.cursors",
             "core.scheduler.errors",
             "core.scheduler.execution",

@@ -34,12 +34,19 @@ Everything is under `/api/v1/scheduler`; the OpenAPI document is at `/api/v1/ope
 control tasks), `admin` (everything). `scheduler serve` makes a first admin key where there is none and shows it once;
 `CORE_SCHEDULER_ADMIN_KEY` sets one; `scheduler keys create` makes more. Only hashes are stored.
 
-**Bodies** are JSON of at most 64 KiB, with `Content-Type: application/json`. Unknown fields, duplicate keys, NaN, NUL
-and times without an offset are refused. **Times** are answered in UTC with `Z`.
+**Bodies** are JSON of at most 64 KiB, with `Content-Type: application/json`. Unknown fields, unknown query
+parameters, duplicate keys, NaN, NUL and times without an offset are refused. **Times** are answered in UTC with `Z`.
 
 **Errors** are `application/problem+json` with `status`, a stable `code`, a `message` that says what to do, and
 sometimes `details`. 401 no accepted key, 403 its scope is too small, 404 no such thing, 409 not in this state, 413 too
-large, 415 not JSON, 422 anything else that cannot be accepted. All codes: [error handling](error-handling.md).
+large, 415 not JSON, 422 anything else that cannot be accepted, 503 the database is away. All codes:
+[error handling](error-handling.md).
+
+**Browsers** are let in only from this server's own pages: what they send from another site is refused (403,
+`CROSS_SITE`). Programs notice nothing of it.
+
+**What readers see.** Parameters, results and errors are shown as they are to every key, `read` included: keep secrets
+out of them, and pass the name of a secret instead.
 
 **Lists** answer `next_cursor`; pass it as `cursor` for the next page, null means there is none. `limit` is 1 to 200.
 """
@@ -67,7 +74,7 @@ def rest_page() -> str:
         for method, operation in operations.items():
             parts.append(f"\n## {method.upper()} {path.removeprefix('/api/v1/scheduler')}\n")
             scope = operation.get("x-scope")
-            parts.append(f"{operation['description']} {f'Scope: `{scope}`.' if scope else 'Needs no key.'}")
+            parts.append(f"{operation['description']}{f' Scope: `{scope}`.' if scope else ''}")
             parts += _query(operation)
             parts += _body(operation, schemas)
             parts += _answers(operation)
@@ -86,7 +93,9 @@ def _body(operation: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
     reference = content.get("$ref") or next(item["$ref"] for item in content["anyOf"] if "$ref" in item)
     schema = schemas[reference.rpartition("/")[2]]
     required = set(schema.get("required", ()))
-    fields = [f"`{name}`{' (required)' if name in required else ''}" for name in schema["properties"]]
+    fields = [f"`{name}`{' (required)' if name in required else ''}" for name in schema.get("properties", ())]
+    if not fields:
+        return []
     optional = "" if operation["requestBody"].get("required") else "optional; "
     return [f"\nBody: {optional}{', '.join(fields)}."]
 

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from inspect import isawaitable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.params import Depends
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import AfterValidator
 from starlette.responses import JSONResponse
 
 from modules.core.scheduler import schemas
-from modules.core.scheduler.auth import ApiKeys, Scope
+from modules.core.scheduler.auth import ApiKeys, Principal, Scope
+from modules.core.scheduler.cross_site import refuse_other_sites
 from modules.core.scheduler.input_rules import one_line
-from modules.core.scheduler.routes import Guard, guarded
+from modules.core.scheduler.routes import PROBLEM, Guard, guarded
 from modules.core.scheduler.service import SchedulerService
 
 PREFIX = "/api/v1/scheduler"
 
-Line = Annotated[str, AfterValidator(one_line), Query(min_length=1, max_length=100)]
+Line = Annotated[str, Query(min_length=1, max_length=100), AfterValidator(one_line)]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to show at most")]
 Cursor = Annotated[str | None, Query(max_length=200, description="next_cursor of the answer before")]
 Id = Annotated[str, Path(max_length=100)]
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": schemas.Problem, "description": text}
-    for code, text in {
-        401: "No key, or one that is not accepted",
-        403: "The key's scope does not include this",
-        404: "There is no such thing",
-        409: "Not possible in the state it is in",
-        413: "The body is too large",
-        415: "The body is not JSON",
-        422: "The request cannot be accepted as it is; `message` says what to change",
-    }.items()
+ScopeHook = Callable[[Request], Scope | Awaitable[Scope]]
+Responses = dict[int | str, dict[str, Any]]
+
+_PROBLEM = {"content": {PROBLEM: {"schema": schemas.Problem.model_json_schema()}}}
+_READING: Responses = {
+    401: {"description": "No key, or one that is not accepted", **_PROBLEM},
+    403: {"description": "The key's scope does not include this", **_PROBLEM},
+    404: {"description": "There is no such thing", **_PROBLEM},
+    422: {"description": "The request cannot be accepted as it is; `message` says what to change", **_PROBLEM},
+    503: {"description": "The database does not answer; nothing was changed", **_PROBLEM},
+}
+_WRITING: Responses = {
+    **_READING,
+    409: {"description": "Not possible in the state it is in", **_PROBLEM},
+    413: {"description": "The body is too large", **_PROBLEM},
+    415: {"description": "The body is not JSON", **_PROBLEM},
 }
 
 
@@ -45,30 +54,47 @@ def api_router(
     *,
     auth_required: bool = True,
     dependencies: Sequence[Depends] | None = None,
+    scope_of: ScopeHook | None = None,
 ) -> APIRouter:
-    """The routes, with their own prefix. With `dependencies` the host decides who may do what; keys play no part."""
+    """The routes, with their own prefix. With `dependencies` the host decides who may call, and `scope_of` what they
+    may do: read, operate (the default) or admin; keys play no part."""
 
     def guard_for(scope: Scope) -> Guard:
         async def guard(request: Request) -> None:
+            refuse_other_sites(request, open_door=not auth_required and dependencies is None)
             if auth_required and dependencies is None:
                 (await keys.authenticate(_secret_of(request))).require(scope)
 
         return guard
 
+    def host_guard_for(scope: Scope) -> Depends:
+        async def guard(request: Request) -> None:
+            given: Any = scope_of(request) if scope_of else "operate"
+            Principal("the host's user", await given if isawaitable(given) else given).require(scope)
+
+        return Depends(guard)
+
     async def no_guard(_request: Request) -> None:
         return None
 
-    router = APIRouter(prefix=PREFIX, responses=_ERRORS)
+    router = APIRouter(prefix=PREFIX)
     router.include_router(_public(service, no_guard))
     schemes = [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
-    protected = list(dependencies) if dependencies is not None else schemes if auth_required else []
-    for part in (
-        _reading(service, guard_for("read")),
-        _operating(service, guard_for("operate")),
-        _administering(service, keys, guard_for("admin")),
-    ):
-        router.include_router(part, dependencies=protected)
+    parts: list[tuple[Scope, Callable[[type[APIRoute]], APIRouter], Responses]] = [
+        ("read", partial(_reading, service), _READING),
+        ("operate", partial(_operating, service), _WRITING),
+        ("admin", partial(_administering, service, keys), _WRITING),
+    ]
+    for scope, routes, responses in parts:
+        part = routes(guarded(guard_for(scope), scope, host_rules=dependencies is not None))
+        hosts = [*dependencies, host_guard_for(scope)] if dependencies is not None else None
+        router.include_router(part, dependencies=hosts or (schemes if auth_required else []), responses=responses)
     return router
+
+
+def _address(request: Request, kind: str, thing_id: str) -> str:
+    """Where a new thing is found, wherever this API is mounted."""
+    return f"{request.url.path.partition(PREFIX)[0]}{PREFIX}/{kind}/{thing_id}"
 
 
 def _secret_of(request: Request) -> str | None:
@@ -82,7 +108,9 @@ def _secret_of(request: Request) -> str | None:
 def _public(service: SchedulerService, guard: Guard) -> APIRouter:
     router = APIRouter(route_class=guarded(guard), tags=["status"])
 
-    @router.get("/health", response_model=schemas.HealthAnswer, operation_id="health")
+    not_well = {"model": schemas.HealthAnswer, "description": "No work is accepted or done here"}
+
+    @router.get("/health", response_model=schemas.HealthAnswer, responses={503: not_well}, operation_id="health")
     async def health() -> Response:
         """Whether work is accepted and done here; needs no key. 503 when not."""
         state = (await service.vitals()).health()
@@ -91,8 +119,8 @@ def _public(service: SchedulerService, guard: Guard) -> APIRouter:
     return router
 
 
-def _reading(service: SchedulerService, guard: Guard) -> APIRouter:
-    router = APIRouter(route_class=guarded(guard, "read"))
+def _reading(service: SchedulerService, route_class: type[APIRoute]) -> APIRouter:
+    router = APIRouter(route_class=route_class)
 
     @router.get("/tasks", response_model=schemas.TaskPage, operation_id="list_tasks", tags=["tasks"])
     async def list_tasks(
@@ -170,16 +198,16 @@ def _reading(service: SchedulerService, guard: Guard) -> APIRouter:
     return router
 
 
-def _operating(service: SchedulerService, guard: Guard) -> APIRouter:
-    router = APIRouter(route_class=guarded(guard, "operate"))
+def _operating(service: SchedulerService, route_class: type[APIRoute]) -> APIRouter:
+    router = APIRouter(route_class=route_class)
 
     @router.post(
         "/tasks", response_model=schemas.Scheduled, status_code=201, operation_id="schedule_task", tags=["tasks"]
     )
-    async def schedule_task(body: schemas.TaskCreate, response: Response) -> Any:
+    async def schedule_task(body: schemas.TaskCreate, request: Request, response: Response) -> Any:
         """Schedule a task. It is durable when this answers."""
         scheduled = (await service.schedule_task(body)).unwrap()
-        response.headers["Location"] = f"{PREFIX}/tasks/{scheduled['task_id']}"
+        response.headers["Location"] = _address(request, "tasks", scheduled["task_id"])
         return scheduled
 
     @router.patch("/tasks/{task_id}", response_model=schemas.Task, operation_id="update_task", tags=["tasks"])
@@ -198,7 +226,7 @@ def _operating(service: SchedulerService, guard: Guard) -> APIRouter:
         return (await service.pause_task(task_id, body.reason if body else None)).unwrap()
 
     @router.post("/tasks/{task_id}/resume", response_model=schemas.Resumed, operation_id="resume_task", tags=["tasks"])
-    async def resume_task(task_id: Id) -> Any:
+    async def resume_task(task_id: Id, body: schemas.NoFields | None = None) -> Any:  # noqa: ARG001  # others are refused
         """Let a paused task go on."""
         return (await service.resume_task(task_id)).unwrap()
 
@@ -209,10 +237,15 @@ def _operating(service: SchedulerService, guard: Guard) -> APIRouter:
         operation_id="execute_task",
         tags=["tasks"],
     )
-    async def execute_task(task_id: Id, response: Response) -> Any:
+    async def execute_task(
+        task_id: Id,
+        request: Request,
+        response: Response,
+        body: schemas.NoFields | None = None,  # noqa: ARG001  # others are refused
+    ) -> Any:
         """Run a task now, once; its schedule is left alone."""
         started = (await service.execute_task(task_id)).unwrap()
-        response.headers["Location"] = f"{PREFIX}/executions/{started['execution_id']}"
+        response.headers["Location"] = _address(request, "executions", started["execution_id"])
         return started
 
     @router.post("/cleanup/run", response_model=schemas.CleanupReports, operation_id="run_cleanup", tags=["cleanup"])
@@ -224,8 +257,8 @@ def _operating(service: SchedulerService, guard: Guard) -> APIRouter:
     return router
 
 
-def _administering(service: SchedulerService, keys: ApiKeys, guard: Guard) -> APIRouter:
-    router = APIRouter(route_class=guarded(guard, "admin"))
+def _administering(service: SchedulerService, keys: ApiKeys, route_class: type[APIRoute]) -> APIRouter:
+    router = APIRouter(route_class=route_class)
 
     @router.post(
         "/cleanup",
@@ -234,10 +267,10 @@ def _administering(service: SchedulerService, keys: ApiKeys, guard: Guard) -> AP
         operation_id="register_cleanup",
         tags=["cleanup"],
     )
-    async def register_cleanup(body: schemas.CleanupCreate, response: Response) -> Any:
+    async def register_cleanup(body: schemas.CleanupCreate, request: Request, response: Response) -> Any:
         """Register a cleanup of a target that the application's code allows."""
         done = (await service.register_cleanup_task(body.module_id, body.cleanup_type, body.config)).unwrap()
-        response.headers["Location"] = f"{PREFIX}/cleanup/{done['cleanup_id']}"
+        response.headers["Location"] = _address(request, "cleanup", done["cleanup_id"])
         return done
 
     @router.patch(
@@ -258,8 +291,9 @@ def _administering(service: SchedulerService, keys: ApiKeys, guard: Guard) -> AP
         return {"keys": await keys.all()}
 
     @router.post("/keys", response_model=schemas.NewApiKey, status_code=201, operation_id="create_key", tags=["keys"])
-    async def create_key(body: schemas.KeyCreate) -> Any:
+    async def create_key(body: schemas.KeyCreate, response: Response) -> Any:
         """Make a key; it is shown this once."""
+        response.headers["Cache-Control"] = "no-store"
         return await keys.create(body.name, body.scope, body.expires_at)
 
     @router.delete("/keys/{key_id}", status_code=204, operation_id="revoke_key", tags=["keys"])

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from modules.core.errors import ConfigurationError, Forbidden, Invalid, NotFound, Unauthorized
 from modules.core.ids import new_id
 from modules.core.scheduler.cursors import is_id
-from modules.core.scheduler.input_rules import one_line
+from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.module_settings import SchedulerSettings
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.views import api_key_view
@@ -61,7 +61,7 @@ class ApiKeys:
         secret = f"sk_{secrets.token_urlsafe(32)}"
         values = {
             "id": new_id(),
-            "name": _checked_name(name),
+            "name": checked_line(name, "name"),
             "prefix": secret[:PREFIX_LENGTH],
             "key_hash": _hash(secret),
             "scope": scope,
@@ -122,13 +122,3 @@ def _admin_hash(settings: SchedulerSettings) -> str | None:
     if len(secret) < 16:
         raise ConfigurationError("The key in CORE_SCHEDULER_ADMIN_KEY_FILE needs at least 16 characters.")
     return _hash(secret)
-
-
-def _checked_name(name: str) -> str:
-    try:
-        one_line(name)
-    except ValueError as error:
-        raise Invalid(f"The name of a key cannot be used: {error}.") from error
-    if len(name) > 100:
-        raise Invalid("The name of a key cannot be used: it has more than 100 characters.")
-    return name

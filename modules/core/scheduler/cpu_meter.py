@@ -9,14 +9,13 @@ from modules.core.clock import thread_cpu_seconds
 
 
 class Metered:
-    """Awaits `coroutine` and adds up the CPU time of its steps in `cpu_seconds`; `longest_step` is the worst one."""
+    """Awaits `coroutine` and adds up the CPU time of its steps in `cpu_seconds`."""
 
-    __slots__ = ("_coroutine", "cpu_seconds", "longest_step")
+    __slots__ = ("_coroutine", "cpu_seconds")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self.cpu_seconds = 0.0
-        self.longest_step = 0.0
 
     def __await__(self) -> Generator[Any, Any, Any]:
         coroutine = self._coroutine
@@ -29,9 +28,7 @@ class Metered:
             except StopIteration as end:
                 return end.value
             finally:
-                step = thread_cpu_seconds() - began
-                self.cpu_seconds += step
-                self.longest_step = max(self.longest_step, step)
+                self.cpu_seconds += thread_cpu_seconds() - began
             sent, thrown = None, None
             try:
                 sent = yield awaited

@@ -30,6 +30,8 @@ def from_cursor(cursor: str | None) -> str | None:
     """The id behind a cursor; None begins at the start. Raises InvalidCursor."""
     if cursor is None:
         return None
+    if not isinstance(cursor, str):
+        raise _invalid()
     try:
         last_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError, ValueError) as error:

@@ -11,7 +11,7 @@ from fastapi.params import Depends
 
 from modules.core.app_context import AppContext
 from modules.core.errors import ConfigurationError
-from modules.core.scheduler.api import api_router
+from modules.core.scheduler.api import ScopeHook, api_router
 from modules.core.scheduler.runtime import Runtime
 from modules.core.settings import AppSettings
 
@@ -23,13 +23,20 @@ class SchedulerRouter(APIRouter):
 
 
 def scheduler_router(
-    settings: AppSettings | None = None, *, dependencies: Sequence[Depends] | None = None
+    settings: AppSettings | None = None,
+    *,
+    dependencies: Sequence[Depends] | None = None,
+    scope_of: ScopeHook | None = None,
 ) -> SchedulerRouter:
     """Include this in a FastAPI application: it serves /api/v1/scheduler and starts and stops the scheduler with it.
 
-    Who may call is decided by API keys, or by the host's own `dependencies` where they are given. Raises
-    ConfigurationError when keys are switched off (CORE_SCHEDULER_AUTH_REQUIRED=false) and no dependencies stand in.
+    Who may call is decided by API keys, or by the host's own `dependencies` where they are given; what they may do
+    then is "operate", or what `scope_of(request)` answers: "read", "operate" or "admin". Routers of other modules are
+    included too. Raises ConfigurationError when keys are switched off (CORE_SCHEDULER_AUTH_REQUIRED=false) and no
+    dependencies stand in.
     """
+    if scope_of is not None and not dependencies:
+        raise ConfigurationError("scope_of says what callers may do, so dependencies must say who may call: pass both.")
     context = AppContext(settings)
     context.register_modules()
     auth_required = Runtime.of(context).settings.auth_required
@@ -54,6 +61,9 @@ def scheduler_router(
             context.get_service("core.scheduler.keys"),
             auth_required=auth_required,
             dependencies=dependencies or None,
+            scope_of=scope_of,
         )
     )
+    for other in context.routers:
+        router.include_router(other)
     return router

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from modules.core.scheduler.outcomes import clean_text
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run has come; `total` is None where nobody knows."""
 
-    done: float
+    done: float | None
     total: float | None
     message: str | None
+
+
+def _finite(number: object) -> float | None:
+    """JSON has no NaN and no infinity; what a task says of itself must not make it unreadable."""
+    return number if isinstance(number, int | float) and math.isfinite(number) else None
 
 
 @dataclass(slots=True)
@@ -54,7 +62,9 @@ class ExecutionContext:
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Say how far the run has come. Shown by GET /executions/{id} while it runs in this process; not stored."""
-        self._progress = Progress(done, total, message)
+        self._progress = Progress(
+            _finite(done), _finite(total), None if message is None else clean_text(str(message))[:500]
+        )
 
     def request_cancel(self) -> None:
         """Called by the scheduler."""

@@ -22,7 +22,8 @@ from modules.core.scheduler.cleanup import (
 from modules.core.scheduler.cursors import is_id
 from modules.core.scheduler.db_models import CleanupConfig
 from modules.core.scheduler.db_ops import cleanup_key
-from modules.core.scheduler.errors import CleanupNotFound, InvalidTask
+from modules.core.scheduler.errors import CleanupNotFound
+from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.new_event import event_values
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.task_config import parse_task_config
@@ -75,7 +76,9 @@ class Housekeeper:
                 # What an interrupted run left over is found by the next one.
                 "delivery": "at_most_once",
                 "timeout_seconds": runtime.settings.cleanup_time_budget_seconds * 2 + 60,
-                "unique_key": cleanup_key(_checked(module_id, 100), _checked(cleanup_type, 50)),
+                "unique_key": cleanup_key(
+                    checked_line(module_id, "module_id"), checked_line(cleanup_type, "cleanup_type", 50)
+                ),
                 "tags": ["cleanup"],
             }
         )
@@ -107,6 +110,8 @@ class Housekeeper:
         Result data: `{"dry_run", "deleted", "failed", "reports": [...]}`; a cleanup that fails stops no other and
         has an "error" in its report. With `dry_run` nothing is deleted and "matched" says what would go.
         """
+        if cleanup_type is not None:
+            checked_line(cleanup_type, "cleanup_type", 50)
         configs = await self._runtime.db_ops.list_cleanup_configs(cleanup_type)
         if cleanup_type is not None and not configs:
             raise CleanupNotFound(f"No cleanup of type {cleanup_type!r} is registered: list the cleanups.")
@@ -129,17 +134,19 @@ class Housekeeper:
         )
         return {"cleanups": [registered["cleanup_id"]]}
 
-    async def run_config(self, config_id: str, *, dry_run: bool = False) -> dict[str, Any]:
-        """Run one cleanup and return its report. Raises CleanupNotFound, and whatever makes the cleanup impossible."""
-        return await self._run(await self._runtime.db_ops.get_cleanup_config(config_id), dry_run)
-
     async def cleanups(self) -> list[dict[str, Any]]:
         """All registered cleanups with the reports of their last runs."""
-        return [cleanup_view(config) for config in await self._runtime.db_ops.list_cleanup_configs()]
+        runs = await self._runtime.db_ops.next_cleanup_runs()
+        configs = await self._runtime.db_ops.list_cleanup_configs()
+        return [
+            cleanup_view(config, runs.get(cleanup_key(config.module_id, config.cleanup_type))) for config in configs
+        ]
 
     async def cleanup(self, config_id: str) -> dict[str, Any]:
         """One registered cleanup. Raises CleanupNotFound."""
-        return cleanup_view(await self._runtime.db_ops.get_cleanup_config(_cleanup_id(config_id)))
+        config = await self._runtime.db_ops.get_cleanup_config(_cleanup_id(config_id))
+        runs = await self._runtime.db_ops.next_cleanup_runs()
+        return cleanup_view(config, runs.get(cleanup_key(config.module_id, config.cleanup_type)))
 
     async def set_enabled(self, config_id: str, enabled: bool) -> dict[str, Any]:
         """Switch a cleanup on or off; its task goes on and does nothing while it is off. Raises CleanupNotFound."""
@@ -204,9 +211,3 @@ def _cleanup_id(config_id: str) -> str:
     if not is_id(config_id):
         raise CleanupNotFound("There is no such cleanup: list the cleanups to find its id.")
     return config_id
-
-
-def _checked(text: Any, longest: int) -> str:
-    if not isinstance(text, str) or not 1 <= len(text) <= longest:
-        raise InvalidTask(f"module_id and cleanup_type must be text of 1 to {longest} characters.")
-    return text

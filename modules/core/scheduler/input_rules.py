@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from modules.core.scheduler.errors import InvalidParameters
+from modules.core.scheduler.errors import InvalidParameters, InvalidTask
 
 PARAMETERS_BYTES = 16_384
 PARAMETERS_DEPTH = 8
@@ -26,6 +26,16 @@ def one_line(text: str) -> str:
     if not text.strip():
         raise ValueError("it is blank; write at least one visible character")
     return text
+
+
+def checked_line(value: object, name: str, longest: int = 100) -> str:
+    """A caller's text of one line. Raises InvalidTask, which names the field."""
+    if not isinstance(value, str) or not 1 <= len(value) <= longest:
+        raise InvalidTask(f"{name} must be text of 1 to {longest} characters.")
+    try:
+        return one_line(value)
+    except ValueError as error:
+        raise InvalidTask(f"{name}: {error}.") from error
 
 
 def several_lines(text: str) -> str:
@@ -93,9 +103,9 @@ def to_moment(value: datetime | str, *, zone: str | None) -> datetime:
             value = datetime.fromisoformat(value)
         except ValueError as error:
             raise ValueError(f"{value!r} is not an ISO 8601 time such as 2026-07-17T10:00:00Z") from error
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=ZoneInfo(zone)) if zone else value.astimezone()
     try:
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=ZoneInfo(zone)) if zone else value.astimezone()
         moment = value.astimezone(UTC)
     except (OverflowError, ValueError) as error:
         raise ValueError("the time is out of range; use the years 2000 to 2199") from error

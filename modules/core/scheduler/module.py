@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from modules.core.scheduler.api import api_router
 from modules.core.scheduler.auth import ApiKeys
 from modules.core.scheduler.builtin_tasks import register_builtin_tasks
 from modules.core.scheduler.cleanup import CleanupTargets
@@ -45,11 +44,10 @@ class SchedulerModule:
         context.register_service(RUNTIME_SERVICE, runtime)
         context.register_service("core.scheduler.tasks", registry)
         context.register_service(TARGETS_SERVICE, targets)
-        context.register_service("core.scheduler.keys", keys := ApiKeys(runtime))
+        context.register_service("core.scheduler.keys", ApiKeys(runtime))
         self._service = service = SchedulerService(context)
         context.register_service("core.scheduler.service", service)
         register_builtin_tasks(context, service.housekeeper, targets)
-        context.add_router(api_router(service, keys, auth_required=runtime.settings.auth_required))
         if runtime.settings.enabled:
             # Tasks belong to modules: none may start before its module has, or run on after it has stopped.
             context.add_background(service.start_background_processing, service.stop)

@@ -70,7 +70,7 @@ def schedule_values(
         if asked_for is not None and asked_for < now - ON_TIME and not allow_past:
             raise ScheduleInPast(
                 f"schedule_time is {asked_for.isoformat()}, which has passed: give a time in the future, "
-                "or allow_past to run it at once."
+                "or allow_past with a new task to run it at once."
             )
         next_execution = trigger.next_after(LONG_AGO)
     if next_execution is None:

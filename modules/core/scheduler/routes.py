@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, get_args, get_type_hints
 
 from fastapi.exceptions import HTTPException, RequestValidationError
@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from modules.core.error_handler import problem, problem_of
-from modules.core.errors import ModuleError, did_you_mean
+from modules.core.errors import Invalid, ModuleError, did_you_mean
 from modules.core.scheduler.json_gate import check_body
 
 PROBLEM = "application/problem+json"
@@ -22,11 +22,12 @@ logger = logging.getLogger(__name__)
 Guard = Callable[[Request], Awaitable[None]]
 
 
-def guarded(guard: Guard, scope: str | None = None) -> type[APIRoute]:
+def guarded(guard: Guard, scope: str | None = None, *, host_rules: bool = False) -> type[APIRoute]:
     """A route class: `guard` first, then the body's gate, then the endpoint; every error becomes a problem document.
 
     The guard comes before the body is looked at, so that strangers learn nothing about what would be accepted.
-    `scope` is what the guard asks for, shown in the OpenAPI document.
+    `scope` is what the guard asks for, shown in the OpenAPI document. With `host_rules` the host's own dependencies
+    are asked too: query parameters may be theirs, and an exception that nobody here knows is left to its handlers.
     """
 
     class GuardedRoute(APIRoute):
@@ -37,10 +38,13 @@ def guarded(guard: Guard, scope: str | None = None) -> type[APIRoute]:
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
             known_fields = _body_fields(self.endpoint)
+            known_query = None if host_rules else {field.alias for field in self.dependant.query_params}
 
             async def guarded_handle(request: Request) -> Response:
                 try:
                     await guard(request)
+                    if known_query is not None:
+                        _refuse_unknown_query(request, known_query)
                     await check_body(request)
                     return await handle(request)
                 except ModuleError as error:
@@ -52,11 +56,29 @@ def guarded(guard: Guard, scope: str | None = None) -> type[APIRoute]:
                 except HTTPException:
                     raise  # a host's own dependency says no in its own way
                 except Exception as error:
+                    if host_rules:
+                        raise
                     return problem_response(_unexpected(error))
 
             return guarded_handle
 
     return GuardedRoute
+
+
+class UnknownQueryParameter(Invalid):
+    """A filter that does not exist would otherwise filter nothing, silently."""
+
+    code = "INVALID_REQUEST"
+
+
+def _refuse_unknown_query(request: Request, known: Collection[str]) -> None:
+    for name in request.query_params:
+        if name not in known:
+            hint = did_you_mean(name[:50], known)
+            raise UnknownQueryParameter(
+                f"query: there is no such parameter.{hint} "
+                + (f"Use {', '.join(sorted(known))}." if known else "This address takes none.")
+            )
 
 
 def _unexpected(error: Exception) -> ModuleError:
@@ -80,7 +102,8 @@ def _validation_problem(error: RequestValidationError, known_fields: list[str]) 
         field = ".".join(where[1:4])[:100] or where[0]
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            text = "there is no such field" + did_you_mean(field, known_fields).replace(" Did", "; did")
+            hint = did_you_mean(where[-1], known_fields)
+            text = f"there is no such field{hint.replace(' Did', '; did').rstrip('?')}"
         elif item["type"] == "missing" and where == ["body"]:
             text = "a JSON body is needed"
         problems.append({"field": field, "problem": text.rstrip(".")})

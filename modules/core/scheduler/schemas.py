@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from modules.core.scheduler.input_rules import to_moment
-from modules.core.scheduler.task_config import Line100, ScheduleConfig, TaskConfig, TaskPatch
+from modules.core.scheduler.task_config import Line50, Line100, ScheduleConfig, TaskConfig, TaskPatch
 
 
 def _moment_with_offset(value: Any) -> Any:
@@ -57,8 +57,16 @@ class TaskCreate(_RestTimes, TaskConfig):
     )
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    # What is left out of a change stays as it is: no client may fill it in.
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class TaskUpdate(_RestTimes, TaskPatch):
     """Fields of a task to be changed; those left out stay."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_defaults)
 
 
 class PreviewRequest(_RestTimes, ScheduleConfig):
@@ -73,6 +81,12 @@ class PauseRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
+
+
+class NoFields(BaseModel):
+    """An empty object: this takes no fields yet."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class CleanupCreate(BaseModel):
@@ -97,7 +111,7 @@ class CleanupCreate(BaseModel):
     )
 
     module_id: Line100
-    cleanup_type: Annotated[Line100, Field(max_length=50)]
+    cleanup_type: Line50
     config: dict[StrictStr, Any]
 
 
@@ -114,7 +128,7 @@ class CleanupRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cleanup_type: Annotated[Line100, Field(max_length=50)] | None = None
+    cleanup_type: Line50 | None = None
     dry_run: StrictBool = False
 
 

@@ -23,7 +23,9 @@ from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound, InvalidTask, TaskNotFound
 from modules.core.scheduler.heartbeat import Heartbeat
 from modules.core.scheduler.housekeeper import Housekeeper
+from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.lifecycle import EVENT_STATUSES
 from modules.core.scheduler.preview import Preview, preview
 from modules.core.scheduler.recovery import Recovery
 from modules.core.scheduler.runtime import Runtime
@@ -104,7 +106,7 @@ class SchedulerService:
     @returns_result
     async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
         """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
-        change = partial(control.pause, reason=reason)
+        change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
         await self._runtime.db_ops.change_task(_task_id(task_id), change, self._runtime.clock.now())
         return {"task_id": task_id, "status": "paused"}
 
@@ -149,7 +151,7 @@ class SchedulerService:
 
         `name` matches any part of a task's name, in any case; `limit` is at most 200.
         """
-        which = TaskFilter(status, module_id, recurring, name)
+        which = _task_filter(status, module_id, recurring, name)
         rows = await self._runtime.db_ops.list_tasks(which, from_cursor(cursor), _page(limit) + 1)
         return {"tasks": [task_view(row) for row in rows[:limit]], "next_cursor": _next_cursor(rows, limit)}
 
@@ -346,8 +348,19 @@ def _task_id(task_id: str) -> str:
     return task_id
 
 
+def _task_filter(status: Any, module_id: Any, recurring: Any, name: Any) -> TaskFilter:
+    if status not in (None, "running", *EVENT_STATUSES):
+        raise InvalidTask(f"status must be one of {', '.join(('running', *EVENT_STATUSES))}.")
+    if recurring not in (None, True, False):
+        raise InvalidTask("recurring must be true or false.")
+    for field, value in (("module_id", module_id), ("name", name)):
+        if value is not None:
+            checked_line(value, field)
+    return TaskFilter(status, module_id, recurring, name)
+
+
 def _page(limit: int) -> int:
-    if not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
         raise InvalidTask(f"limit must be a whole number from 1 to {LONGEST_PAGE}.")
     return limit
 

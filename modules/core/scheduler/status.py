@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Health = Literal["ok", "degraded", "down"]
 
@@ -41,6 +41,3 @@ class Vitals:
         if not self.database_answers or (self.enabled and not self.processing):
             return "down"
         return "degraded" if self.reasons() else "ok"
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)

@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -28,14 +29,13 @@ from modules.core.scheduler.triggers import parse_interval, zone
 
 LARGEST_COUNT = 2**31 - 1
 
+Line50 = Annotated[StrictStr, Field(min_length=1, max_length=50), AfterValidator(one_line)]
 Line100 = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(one_line)]
 Description = Annotated[StrictStr, Field(max_length=2000), AfterValidator(several_lines)]
 Parameters = Annotated[dict[str, Any], AfterValidator(checked_parameters)]
-Timeout = Annotated[float, Field(gt=0, le=31_536_000, strict=True, allow_inf_nan=False)]
-Tags = Annotated[
-    list[Annotated[StrictStr, Field(min_length=1, max_length=50), AfterValidator(one_line)]], Field(max_length=20)
-]
-Moment = Annotated[datetime | StrictStr, WithJsonSchema({"type": "string", "format": "date-time"})]
+Timeout = Annotated[float, Field(ge=0.001, le=31_536_000, strict=True, allow_inf_nan=False)]
+Tags = Annotated[list[Line50], Field(max_length=20)]
+Moment = Annotated[Annotated[datetime, Strict()] | StrictStr, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class RetryConfig(BaseModel):
@@ -48,9 +48,6 @@ class RetryConfig(BaseModel):
     delay_seconds: float = Field(10.0, ge=0, le=86_400, strict=True, allow_inf_nan=False)
     max_delay_seconds: float = Field(3600.0, ge=0, le=604_800, strict=True, allow_inf_nan=False)
     jitter: StrictBool = True
-
-    def policy(self) -> RetryPolicy:
-        return RetryPolicy(**self.model_dump())
 
 
 class ScheduleConfig(BaseModel):
@@ -67,7 +64,7 @@ class ScheduleConfig(BaseModel):
     )
     interval_value: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT)
     interval: StrictStr | None = Field(None, max_length=100, description='"6 hours", "1h30m", "PT1H"')
-    cron_expression: StrictStr | None = Field(None, min_length=1, max_length=200)
+    cron_expression: Annotated[StrictStr, AfterValidator(one_line)] | None = Field(None, min_length=1, max_length=200)
     timezone: StrictStr | None = Field(None, max_length=64, description="IANA name; wall-clock times are read in it")
     start_time: Moment | None = Field(None, description="Nothing fires before")
     end_time: Moment | None = Field(None, description="Nothing fires after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from modules.core.scheduler.db_models import ApiKey, CleanupConfig, EventExecution, ScheduledEvent
@@ -72,8 +73,8 @@ def execution_view(execution: EventExecution) -> dict[str, Any]:
     }
 
 
-def cleanup_view(config: CleanupConfig) -> dict[str, Any]:
-    """A registered cleanup with the report of its last run."""
+def cleanup_view(config: CleanupConfig, next_run: datetime | None) -> dict[str, Any]:
+    """A registered cleanup with the report of its last run; `next_run` is its task's."""
     return {
         "id": config.id,
         "module_id": config.module_id,
@@ -82,7 +83,7 @@ def cleanup_view(config: CleanupConfig) -> dict[str, Any]:
         "config": config.config,
         "enabled": config.enabled,
         "last_run": config.last_run,
-        "next_run": config.next_run,
+        "next_run": next_run if config.enabled else None,
         "last_report": config.last_report,
     }
 

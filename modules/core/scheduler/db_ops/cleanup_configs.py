@@ -70,6 +70,13 @@ class CleanupConfigStatements(Statements):
         return cast(CleanupConfig, rows[0])
 
     @read
+    async def next_cleanup_runs(self, connection: AsyncConnection) -> dict[str, datetime]:
+        """When the tasks that run cleanups are due next, by unique key; those are missing that are paused or over."""
+        query = select(EVENTS).where(EVENTS.c.unique_key.startswith("cleanup:"), EVENTS.c.status == "pending")
+        tasks = cast(list[ScheduledEvent], await readable_rows(connection, query, EVENTS))
+        return {task.unique_key: task.next_execution for task in tasks if task.unique_key and task.next_execution}
+
+    @read
     async def list_cleanup_configs(
         self, connection: AsyncConnection, cleanup_type: str | None = None
     ) -> list[CleanupConfig]:
