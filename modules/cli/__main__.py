@@ -1,5 +1,5 @@
 """`python -m modules.cli` is the `scheduler` command."""
 
-from modules.cli.main import main
+from modules.cli import main
 
 main()

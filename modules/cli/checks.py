@@ -57,7 +57,7 @@ async def _findings(context: AppContext) -> list[Finding]:
         Finding(
             "error",
             f"{row['tasks']} tasks name {row['module_id']}.{row['function_name']}, which no loaded module offers.",
-            "Add its package to APP_MODULES, or cancel the tasks.",
+            "Add its package to APP_MODULES (of the examples: --examples), or cancel the tasks.",
         )
         for row in status["unresolved"]
     ]

@@ -6,6 +6,7 @@ A value that cannot be used stops the start with a message that names the variab
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -115,7 +116,11 @@ class AppSettings(_Settings):
         default="",
         description="SQLAlchemy URL; empty means a SQLite file in data_dir. Example: postgresql://user@host/db",
     )
-    data_dir: Path = Field(default=Path("data"), description="Folder of the embedded database and of written files")
+    data_dir: Path = Field(
+        default=Path("data"),
+        validate_default=True,
+        description="Folder of the embedded database and of written files",
+    )
     modules: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(SCHEDULER_MODULE,),
         description="Import paths of packages that hold a module.py, comma separated; the scheduler always loads",
@@ -133,6 +138,12 @@ class AppSettings(_Settings):
         default_factory=dict,
         description='Module settings from code, above the environment: {"core.scheduler": {"lease_seconds": 20}}',
     )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _one_way_to_it(cls, value: Path) -> Path:
+        # Without "~" and "..", which mean something else to whoever is handed the path later.
+        return Path(os.path.abspath(os.path.expanduser(value)))  # noqa: PTH100, PTH111  # abspath also removes ".."
 
     @field_validator("modules", mode="before")
     @classmethod

@@ -31,9 +31,9 @@ def test_the_examples_do_real_work(tmp_path: Path) -> None:
         assert Path(tmp_path / execution["result"]["file_path"]).exists()
 
         cleanups = {row["cleanup_type"]: row for row in server.get("/cleanup")["cleanups"]}
-        assert set(cleanups) == {"execution_history", "expired_sessions", "temp_files"}
+        assert set(cleanups) == {"execution_history", "expired_sessions", "old_exports", "temp_files"}
         report = server.client.post("/cleanup/run", json={"dry_run": True}).json()
-        assert (report["failed"], len(report["reports"])) == (0, 3)
+        assert (report["failed"], len(report["reports"])) == (0, 4)
         assert server.stop() == 0
     with serving(tmp_path, "--examples", env=env) as server:
         again = server.get("/tasks", limit=200)["tasks"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
+from starlette.responses import JSONResponse
 
-from modules.core.scheduler import scheduler_router
+from modules.core.errors import ConfigurationError
+from modules.core.scheduler import ExecutionContext, scheduler_router
 from modules.core.settings import AppSettings
 from tests.acceptance.test_rest_specification import DAILY, EXPORT, _schedule
-from tests.support.http import ADMIN_KEY, served
+from tests.support.app import MODULE
+from tests.support.http import ADMIN_KEY, BASE, app_for, served
 
 
 async def test_lists_are_filtered(api: httpx.AsyncClient) -> None:
@@ -196,6 +200,152 @@ async def test_a_host_application_includes_one_router(sqlite_url: str) -> None:
         assert (await client.get("/tasks")).status_code == 403
         assert (await client.get("/tasks", headers={"x-user": "staff"})).status_code == 200
         assert (await client.get("/health")).json() == {"status": "ok"}
+
+
+class NotIn(Exception):
+    """A host's own way to say no."""
+
+
+async def test_a_host_decides_who_may_do_what(sqlite_url: str) -> None:
+    async def signed_in(request: Request) -> None:
+        if "x-user" not in request.headers:
+            raise NotIn
+        request.state.user = request.headers["x-user"]
+
+    async def scope_of(request: Request) -> Any:
+        return {"boss": "admin", "staff": "operate"}.get(request.state.user, "read")
+
+    for hook, expected in (
+        (scope_of, {"boss": (200, 201), "staff": (200, 403), "guest": (403, 403)}),
+        (None, {"boss": (200, 403), "staff": (200, 403), "guest": (200, 403)}),
+    ):
+        host = FastAPI()
+
+        @host.exception_handler(NotIn)
+        async def _not_in(_request: Request, _error: Exception) -> JSONResponse:
+            return JSONResponse({"host": "says no"}, 401)
+
+        settings = AppSettings.load(database_url=sqlite_url)
+        router = scheduler_router(settings, dependencies=[Depends(signed_in)], scope_of=hook)
+        host.include_router(router)
+        async with served(host, key=None) as client:
+            assert (await client.get("/tasks")).json() == {"host": "says no"}
+            for user, (run, key) in expected.items():
+                headers = {"x-user": user}
+                assert (await client.get("/tasks", headers=headers)).status_code == 200
+                assert (await client.post("/cleanup/run", headers=headers)).status_code == run
+                answer = await client.post("/keys", json={"name": "k", "scope": "admin"}, headers=headers)
+                assert answer.status_code == key, answer.text
+
+
+def test_a_scope_hook_needs_somebody_who_is_let_in(sqlite_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="pass both"):
+        scheduler_router(AppSettings.load(database_url=sqlite_url), scope_of=lambda _request: "read")
+
+
+async def test_a_mounted_api_knows_where_it_is(sqlite_url: str) -> None:
+    host = FastAPI()
+    settings = AppSettings.load(
+        database_url=sqlite_url, module_settings={"core.scheduler": {"admin_key": ADMIN_KEY, "enabled": False}}
+    )
+    host.include_router(scheduler_router(settings), prefix="/internal")
+    async with served(host) as client:
+        key = await client.post("http://test/internal/api/v1/scheduler/keys", json={"name": "k", "scope": "read"})
+        assert key.headers["cache-control"] == "no-store"
+        body = {"module_id": "shop", "cleanup_type": "history", "config": {"history": "executions"}}
+        made = await client.post("http://test/internal/api/v1/scheduler/cleanup", json=body)
+        assert made.headers["location"].startswith("/internal/api/v1/scheduler/cleanup/")
+        assert (await client.get(f"http://test{made.headers['location']}")).status_code == 200
+
+
+OTHER_SITE = {"Origin": "http://evil.example"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "http://127.0.0.1"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        (OTHER_SITE, 403),
+        ({**OTHER_SITE, "Host": "evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_what_a_browser_sends_for_another_site_is_refused(
+    sqlite_url: str, headers: dict[str, str], status: int
+) -> None:
+    app = app_for(sqlite_url, auth_required=False, enabled=False)
+    async with served(app, key=None) as client:
+        answer = await client.post(f"http://127.0.0.1{BASE}/cleanup/run", headers=headers)
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["code"] == "CROSS_SITE"
+        reading = await client.get(f"http://127.0.0.1{BASE}/tasks", headers=headers)
+        assert reading.status_code == (403 if "Host" in headers else 200)
+
+
+async def test_a_misspelt_filter_is_told(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/tasks", params={"stauts": "cancelled"})
+    assert answer.status_code == 422
+    assert "Did you mean 'status'?" in answer.json()["message"]
+    assert (await api.get("/status", params={"x": "1"})).status_code == 422
+
+
+async def test_bodies_that_are_not_looked_at_are_refused(api: httpx.AsyncClient) -> None:
+    task_id = await _schedule(api, DAILY)
+    await api.post(f"/tasks/{task_id}/pause")
+    assert (await api.post(f"/tasks/{task_id}/resume", json={"catch_up": "latest"})).status_code == 422
+    assert (await api.get(f"/tasks/{task_id}")).json()["status"] == "paused"
+    assert (await api.post(f"/tasks/{task_id}/execute", json={"parameters": {}})).status_code == 422
+    assert (await api.post(f"/tasks/{task_id}/resume", json={})).status_code == 200
+
+
+async def test_progress_can_be_read_whatever_the_function_says(sqlite_url: str) -> None:
+    said, release = asyncio.Event(), asyncio.Event()
+
+    async def talks(parameters: dict[str, Any], context: ExecutionContext) -> None:
+        context.progress(float("nan"), float("inf"), "\ud800" + "x" * 1000)
+        said.set()
+        await release.wait()
+
+    async with served(app_for(sqlite_url, talks)) as client:
+        body = {"name": "n", "module_id": MODULE, "function_name": "talks", "schedule_time": "2030-01-01T00:00:00Z"}
+        task_id = (await client.post("/tasks", json=body)).json()["task_id"]
+        started = (await client.post(f"/tasks/{task_id}/execute")).json()
+        await said.wait()
+        shown = (await client.get(f"/executions/{started['execution_id']}")).json()
+        assert shown["progress"] == {"done": None, "total": None, "message": "?" + "x" * 499}
+        release.set()
+
+
+async def test_a_cleanup_tells_when_it_really_runs_next(api: httpx.AsyncClient) -> None:
+    body = {"module_id": "shop", "cleanup_type": "history", "config": {"history": "executions"}}
+    path = (await api.post("/cleanup", json=body)).headers["location"].removeprefix(BASE)
+    assert (await api.get(path)).json()["next_run"] is not None
+    await api.patch(path, json={"enabled": False})
+    assert (await api.get(path)).json()["next_run"] is None
+    await api.patch(path, json={"enabled": True})
+    [task] = (await api.get("/tasks", params={"name": "Cleanup shop"})).json()["tasks"]
+    await api.delete(f"/tasks/{task['id']}")
+    assert (await api.get(path)).json()["next_run"] is None
+
+
+async def test_the_openapi_document_tells_what_is_sent(api_app: FastAPI) -> None:
+    document = api_app.openapi()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                kinds = set(answer.get("content", {}))
+                if path.endswith("/health"):
+                    assert set(operation["responses"]) == {"200", "503"}
+                elif not status.startswith("2"):
+                    assert kinds == {"application/problem+json"}
+    changes = document["components"]["schemas"]["TaskUpdate"]["properties"]
+    assert not [name for name, field in changes.items() if "default" in field]
 
 
 async def test_the_openapi_document_can_be_made(api_app: FastAPI) -> None:

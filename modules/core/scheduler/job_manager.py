@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODULE_ID = "core.scheduler"
+CLEANUP_KEYS = "cleanup:"
 
 
 class Scheduler(Protocol):
@@ -78,6 +79,8 @@ class JobManager:
     async def create(self, config: TaskConfig) -> dict[str, Any]:
         """Check and store a job; returns when it is durable. Raises the ModuleError that says what is wrong."""
         runtime = self._runtime
+        if (config.unique_key or "").startswith(CLEANUP_KEYS):
+            raise InvalidTask(f"unique_key: keys that begin with {CLEANUP_KEYS!r} belong to cleanups; choose another.")
         values = event_values(
             config,
             runtime.registry,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import select
 
@@ -27,10 +28,11 @@ async def get_users(database: Database, *, include_deleted: bool) -> list[dict[s
 
 
 def write_users(users: Sequence[dict[str, Any]], folder: Path, name: str, format_type: str) -> Path:
-    """Write `folder/name.<format>` under a temporary name first, so that a reader never sees half a file."""
+    """Write `folder/name.<format>` under a temporary name first: a reader never sees half a file, and two writers
+    do not mix theirs."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.{format_type}"
-    unfinished = path.with_suffix(".part")
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.part")
     rows = [{column: _plain(user[column]) for column in COLUMNS} for user in users]
     with unfinished.open("w", encoding="utf-8", newline="") as file:
         if format_type == "json":

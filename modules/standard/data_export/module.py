@@ -31,7 +31,7 @@ class ExportParameters(BaseModel):
 
 
 class DataExportModule:
-    """Task functions `export_users_to_csv` and `export_users`; files go to `<data_dir>/exports`."""
+    """Task functions `export_users_to_csv` and `export_users`; files go to `<data_dir>/exports` and stay for a day."""
 
     MODULE_ID = "standard.data_export"
     DEPENDS_ON = ("core.scheduler",)
@@ -39,10 +39,11 @@ class DataExportModule:
     def register(self, context: AppContext) -> None:
         """Phase 1."""
         self._context = context
-        self._folder: Path = context.settings.data_dir / "exports"
+        self._folder: Path = context.settings.data_dir.absolute() / "exports"
         tasks = context.get_service("core.scheduler.tasks")
         tasks.register(self.MODULE_ID, self.export_users, name="export_users_to_csv")
         tasks.register(self.MODULE_ID, self.export_users)
+        context.get_service("core.scheduler.cleanup").allow_directory(self._folder, ["users-*"])
 
     async def start(self, context: AppContext) -> None:
         """Phase 2: the table with its users, then the schedules, each made once however often this starts."""
@@ -56,7 +57,7 @@ class DataExportModule:
         """Export the users to a file; the result names it."""
         users = await get_users(self._context.database, include_deleted=parameters.include_deleted)
         # Named after the occurrence: a second attempt writes the same file again instead of another one.
-        name = f"users-{context.scheduled_for:%Y%m%dT%H%M%SZ}"
+        name = f"users-{context.scheduled_for:%Y%m%dT%H%M%SZ}-{context.task_id[-6:]}"
         path = await asyncio.to_thread(write_users, users, self._folder, name, parameters.format)
         return Result.success(
             data={
@@ -78,6 +79,8 @@ class DataExportModule:
             result = await scheduler.schedule_task({**export, **schedule})
             if not result.success and (result.error or {}).get("code") != "DUPLICATE_TASK":
                 result.unwrap()
+        old_exports = {"directory": str(self._folder), "max_age_hours": 24, "cleanup_interval": "1 hour"}
+        (await scheduler.register_cleanup_task(self.MODULE_ID, "old_exports", old_exports)).unwrap()
 
     def _example_users(self) -> list[dict[str, Any]]:
         now = self._context.clock.now()

@@ -29,9 +29,16 @@ def test_defaults_need_nothing() -> None:
     settings = AppSettings.load()
 
     assert settings.modules == (SCHEDULER,)
-    assert settings.effective_database_url == "sqlite+aiosqlite:///data/scheduler.sqlite3"
+    assert settings.effective_database_url == f"sqlite+aiosqlite:///{Path.cwd() / 'data' / 'scheduler.sqlite3'}"
     assert settings.auto_migrate
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+
+
+def test_there_is_one_way_to_the_data_folder() -> None:
+    """Whoever is handed the path later need not know what "~" and ".." meant."""
+    assert AppSettings.load(data_dir="../data").data_dir == Path.cwd().parent / "data"
+    assert AppSettings.load(data_dir="~/sched").data_dir == Path.home() / "sched"
+    assert AppSettings.load(data_dir="/a/../b").data_dir == Path("/b")
 
 
 def test_the_embedded_database_lies_in_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,3 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Durable tasks and housekeeping."""
-
-
-def main() -> None:
-    """Entry point of the `scheduler` script."""
-    app()
