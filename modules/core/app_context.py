@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from fastapi import APIRouter
 
-from modules.core.background import SharedCall
+from modules.core.background import SharedCall, finish_left_alone
 from modules.core.clock import Clock, SystemClock
 from modules.core.database import Database
 from modules.core.errors import ConfigurationError, ModuleError, did_you_mean
@@ -22,6 +22,8 @@ from modules.core.settings import AppSettings, ModuleSettings
 S = TypeVar("S", bound=ModuleSettings)
 Hook = Callable[[], Awaitable[None]]
 logger = logging.getLogger(__name__)
+
+LAST_PATIENCE = 5.0
 
 
 class UnknownService(ModuleError):
@@ -146,6 +148,7 @@ class AppContext:
                 module = self._to_stop.pop()
                 await _go_on_after(module.stop(self), module.MODULE_ID)
         finally:
+            await finish_left_alone(LAST_PATIENCE)
             await self.database.close()
 
     async def __aenter__(self) -> Self:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from modules.core.clock import Clock
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.5
@@ -18,6 +19,40 @@ LAST_BACKOFF = 30.0
 def backoff_seconds(failures: int) -> float:
     """The wait after the `failures`-th failure in a row: 0.5 s, doubling up to 30 s."""
     return min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), LAST_BACKOFF)
+
+
+_left_alone: set[asyncio.Task[Any]] = set()
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, or TimeoutError after `seconds`; the work is then left alone, and not cut in half.
+
+    A driver needs its own time to give up a statement on a dead connection or a locked file. It takes it without us.
+    """
+    task = asyncio.create_task(work)
+    _left_alone.add(task)
+    task.add_done_callback(_forget)
+    done, _ = await asyncio.wait((task,), timeout=seconds)
+    if not done:
+        raise TimeoutError(f"no answer within {seconds:.1f} s")
+    return task.result()
+
+
+async def finish_left_alone(seconds: float) -> None:
+    """Let what `within` left alone in this event loop come to its end, and after `seconds` cut it off."""
+    loop = asyncio.get_running_loop()
+    if mine := [task for task in _left_alone if task.get_loop() is loop]:
+        _, late = await asyncio.wait(mine, timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=seconds)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _left_alone.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen, so that nobody complains that it was not
 
 
 class SharedCall:

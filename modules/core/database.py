@@ -34,6 +34,17 @@ STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
 TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 ATTEMPTS = 5
+# A server that has gone away without a word is noticed within half a minute. Parameters in the URL win.
+_CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "psycopg": {
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds
+    },
+    "asyncpg": {"timeout": 10, "command_timeout": 60},
+}
 
 
 class Base(DeclarativeBase):
@@ -162,7 +173,14 @@ class Database:
         _set_up_sqlite(self._read, begin="BEGIN", synchronous=self._synchronous, query_only=True)
 
     def _open_postgresql(self) -> None:
-        engine = create_async_engine(self.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=30)
+        arguments = {
+            name: value
+            for name, value in _CONNECT_ARGUMENTS[self.url.get_driver_name()].items()
+            if name not in self.url.query
+        }
+        engine = create_async_engine(
+            self.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=30, connect_args=arguments
+        )
 
         @event.listens_for(engine.sync_engine, "connect")
         def _settings(connection: Any, _record: Any) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection
 from datetime import timedelta
 
+from modules.core.background import finish_left_alone, within
 from modules.core.clock import SystemClock
 from modules.core.scheduler.db_ops import DbOps
 from modules.core.scheduler.runtime import Runtime
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 # A lease is trusted for this share of its length, counted from before the request that extended it.
 TRUSTED_SHARE = 0.8
 MINIMUM_PATIENCE = 1.0
+LAST_PATIENCE = 5.0
 
 
 class Heartbeat:
@@ -91,9 +93,8 @@ class Heartbeat:
                 held = set(self._executions())
                 try:
                     # A statement that hangs is a heartbeat that failed: the lease does not wait for it.
-                    async with asyncio.timeout(max(trusted_until - began, MINIMUM_PATIENCE)):
-                        await database.open()
-                        gone = held - await self._extend(statements, held)
+                    patience = max(trusted_until - began, MINIMUM_PATIENCE)
+                    gone = held - await within(patience, self._extend(statements, held))
                 except Exception:
                     self.failures += 1
                     left = trusted_until - clock.monotonic()
@@ -106,9 +107,11 @@ class Heartbeat:
                     main_loop.call_soon_threadsafe(self._lost, gone)
                 await clock.wait(self._stop, settings.heartbeat_seconds)
         finally:
+            await finish_left_alone(LAST_PATIENCE)
             await database.close()
 
     async def _extend(self, statements: DbOps, held: set[str]) -> set[str]:
+        await statements.database.open()
         now = self._runtime.clock.now()
         lease_until = now + timedelta(seconds=self._runtime.settings.lease_seconds)
         return await statements.heartbeat(self._runtime.node_id, held, now, lease_until)

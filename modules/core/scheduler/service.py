@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from modules.core.background import BackgroundLoop, SharedCall
+from modules.core.background import BackgroundLoop, SharedCall, within
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
@@ -325,10 +325,9 @@ class SchedulerService:
         }
 
 
-async def _go_on_after(step: Awaitable[Any]) -> None:
+async def _go_on_after(step: Coroutine[Any, Any, None]) -> None:
     try:
-        async with asyncio.timeout(STEP_PATIENCE):
-            await step
+        await within(STEP_PATIENCE, step)
     except (SQLAlchemyError, ModuleError, TimeoutError):
         # The row of a silent node does no harm.
         logger.warning("the node's own row could not be changed", exc_info=True)

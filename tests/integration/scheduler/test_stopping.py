@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modules.app import create_app
 from modules.core.app_context import AppContext
+from modules.core.background import backoff_seconds
 from modules.core.clock import SystemClock
 from modules.core.scheduler import recorder, service
 from modules.core.scheduler.db_ops.base import NODES
+from modules.core.scheduler.db_ops.completion import CompletionStatements
+from modules.core.scheduler.errors import DatabaseUnavailable
 from modules.core.settings import AppSettings
 from tests.integration.scheduler.conftest import work
-from tests.support.app import running_app
+from tests.integration.scheduler.test_recovery import _claim_and_die
+from tests.support.app import App, running_app
 
 
 async def endless(parameters: dict[str, Any]) -> None:
@@ -77,17 +83,37 @@ async def test_a_stop_during_a_start_lets_it_finish_first(sqlite_url: str) -> No
     assert not context.get_service("core.scheduler.service").is_running
 
 
-async def test_a_stop_waits_between_its_tries_to_write_outcomes(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "RECORDER_PATIENCE", 1.0)
-    async with running_app(sqlite_url, work, enabled=True, clock=SystemClock()) as app:
-        await app.sql("ALTER TABLE scheduler_events RENAME TO away")
-        outcome = asyncio.create_task(app.service.job_manager.recorder.record(_finished()))
-        await app.service.stop()
-        assert app.service.job_manager.recorder.failures <= 4
-        assert outcome.cancelled() or outcome.done()
-        await app.sql("ALTER TABLE away RENAME TO scheduler_events")
+async def test_a_stop_cuts_one_wait_for_the_database_short_and_waits_between_further_tries(app: App) -> None:
+    """It is tried again at once, in case the database is back; after that it is not hammered."""
+    recorder = app.service.job_manager.recorder
+    recorder.start()
+    task_id = await app.schedule()
+    [claim] = await _claim_and_die(app)
+    complete = app.runtime.db_ops.complete_executions
+
+    async def refuse(*_arguments: Any) -> Any:
+        raise DatabaseUnavailable("away")
+
+    app.runtime.db_ops.complete_executions = refuse  # type: ignore[method-assign]
+    finished = replace(_finished(), execution_id=claim.execution_id, fence=claim.fence)
+    outcome = asyncio.create_task(recorder.record(finished))
+    await _turns(50)
+    assert recorder.failures == 1, "this clock stands still, so the wait has no end"
+    stopping = asyncio.create_task(recorder.stop(60))
+    await _turns(50)
+    assert recorder.failures == 2
+    assert not stopping.done()
+    app.runtime.db_ops.complete_executions = complete  # type: ignore[method-assign]
+    app.clock.advance(backoff_seconds(2))
+    await stopping
+    assert await outcome is True
+    assert [row["state"] for row in await app.history(task_id)] == ["succeeded"]
+
+
+async def _turns(number: int) -> None:
+    """Let everything that can go on go on; nothing here waits for anything outside."""
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 async def test_a_stop_ends_while_somebody_else_holds_the_database(

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from modules.core.background import BackgroundLoop, backoff_seconds
+from modules.core.background import BackgroundLoop, SharedCall, backoff_seconds, finish_left_alone, within
 from tests.support.clock import PatientClock, WaitingClock
 
 
@@ -186,3 +186,45 @@ async def test_a_stopped_loop_starts_again() -> None:
     await ticks.done.wait()
     await loop.stop()
     assert ticks.count == 2
+
+
+async def test_work_that_hangs_is_left_alone_and_cut_off_at_the_end() -> None:
+    """The caller goes on in time; what the work does later harms nobody."""
+    ends: list[str] = []
+
+    async def hangs(name: str, release: asyncio.Event) -> None:
+        try:
+            await release.wait()
+            raise ValueError("too late to matter")
+        finally:
+            ends.append(name)
+
+    first, second = asyncio.Event(), asyncio.Event()
+    for name, release in (("first", first), ("second", second)):
+        with pytest.raises(TimeoutError):
+            await within(0.01, hangs(name, release))
+    assert ends == []
+    first.set()
+    await finish_left_alone(0.05)
+    assert ends == ["first", "second"]
+    assert await within(10, asyncio.sleep(0, "done")) == "done"
+
+
+async def test_one_call_is_shared_and_outlives_whoever_waits() -> None:
+    calls: list[int] = []
+    release = asyncio.Event()
+
+    async def work() -> None:
+        calls.append(len(calls))
+        await release.wait()
+        calls.append(100)
+
+    shared = SharedCall(work)
+    waiting = [asyncio.create_task(shared()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    release.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert calls == [0, 100]
+    await shared()
+    assert calls == [0, 100, 2, 100]

@@ -37,7 +37,7 @@ class Statements:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def write(
 
     async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with _outages_named():
-            return await self._database.run(lambda connection: method(self, connection, *args, **kwargs))
+            return await self.database.run(lambda connection: method(self, connection, *args, **kwargs))
 
     update_wrapper(wrapper, method)
     return wrapper
@@ -72,7 +72,7 @@ def read(
 
     async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with _outages_named():
-            async with self._database.read() as connection:
+            async with self.database.read() as connection:
                 return await method(self, connection, *args, **kwargs)
 
     update_wrapper(wrapper, method)
