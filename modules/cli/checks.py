@@ -66,7 +66,7 @@ async def _findings(context: AppContext) -> list[Finding]:
     for cleanup in await service.housekeeper.cleanups():
         if cleanup["enabled"] and cleanup["next_run"] is None:
             name = f"{cleanup['cleanup_type']} of {cleanup['module_id']}"
-            advice = "Resume that task, or register the cleanup again, or switch the cleanup off."
+            advice = "Switch it on again (PATCH its `enabled` to true), or resume that task, or switch the cleanup off."
             findings.append(Finding("warning", f"Cleanup {name} is on, but its task is paused or cancelled.", advice))
         try:
             service.housekeeper.check_config(cleanup["config"])

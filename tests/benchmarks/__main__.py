@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from modules.core.app_context import AppContext
+from modules.core.ids import new_id
 from modules.core.scheduler.db_ops.base import EVENTS
 from modules.core.scheduler.new_event import event_values
 from modules.core.scheduler.runtime import Runtime
@@ -27,14 +28,21 @@ from modules.core.scheduler.task_config import parse_task_config
 from modules.core.settings import AppSettings
 
 BATCH = 500
+# What our own dispatch and recorder write for one execution, in their two transactions, as SQL by hand.
 FLOOR_TRANSACTIONS = (
     (
-        "INSERT INTO run (id, event, start, state) VALUES (?1, ?1, 'now', 'running')",
-        "UPDATE event SET due = NULL, active = ?1 WHERE id = ?1 AND status = 'pending'",
+        "INSERT INTO scheduler_executions (id, event_id, start_time, trace_session_id, scheduled_for, kind, attempt,"
+        " failures, abandonments, state, run_at, priority, node_id, fence, lease_expires_at,"
+        " cancel_requested, lateness_ms)"
+        " VALUES (:run, :id, :now, :session, :now, 'schedule', 1, 0, 0, 'running', :now, 0, :session, 1, :now, 0, 1.5)",
+        "UPDATE scheduler_events SET next_execution = NULL, fired_count = 1, fence = 1, active_execution_id = :run"
+        " WHERE id = :id AND status = 'pending' AND active_execution_id IS NULL AND fence = 0",
     ),
     (
-        "UPDATE run SET end = 'now', ok = 1, state = 'succeeded' WHERE id = ?1",
-        "UPDATE event SET status = 'completed', active = NULL, count = 1, last = 'now' WHERE id = ?1",
+        "UPDATE scheduler_executions SET state = 'succeeded', success = 1, end_time = :now, duration_ms = 0.5,"
+        " cpu_ms = 0.1, lease_expires_at = NULL WHERE id = :run AND fence = 1 AND state = 'running'",
+        "UPDATE scheduler_events SET status = 'completed', active_execution_id = NULL, fence = 2, execution_count = 1,"
+        " last_execution = :now WHERE id = :id",
     ),
 )
 
@@ -74,28 +82,38 @@ async def _insert_due(context: AppContext, runtime: Runtime, number: int) -> Non
 
 
 def floor(folder: Path, number: int, *, synchronous: str) -> float:
-    """The same row writes by hand: claim, history insert, completion, settle; two transactions a batch."""
-    database = sqlite3.connect(folder / "floor.sqlite3", isolation_level=None)
-    database.executescript(
-        f"PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};"
-        "CREATE TABLE event (id TEXT PRIMARY KEY, status TEXT, due TEXT, active TEXT, count INT, last TEXT);"
-        "CREATE INDEX due ON event (due) WHERE status = 'pending' AND active IS NULL;"
-        "CREATE TABLE run (id TEXT PRIMARY KEY, event TEXT, start TEXT, end TEXT, ok INT, result TEXT, state TEXT);"
-        "CREATE INDEX by_event ON run (event, id);"
-    )
-    rows = [(f"{index:036}", "pending", "2026-01-01 00:00:00.000000") for index in range(number)]
-    database.executemany("INSERT INTO event (id, status, due) VALUES (?, ?, ?)", rows)
+    """The same rows of the same tables by hand: claim, history, completion, settle; two transactions a batch."""
+    asyncio.run(_only_insert(folder, number))
+    database = sqlite3.connect(folder / "scheduler.sqlite3", isolation_level=None)
+    database.execute(f"PRAGMA synchronous = {synchronous}")
+    session, now = "0199c0de-0000-7000-8000-000000000000", "2026-01-01 00:00:00.000000"
     began = time.perf_counter()
-    for start in range(0, number, BATCH):
-        ids = [(row[0],) for row in rows[start : start + BATCH]]
+    while True:
+        due = database.execute(
+            "SELECT id FROM scheduler_events WHERE status = 'pending' AND active_execution_id IS NULL"
+            " ORDER BY next_execution LIMIT ?",
+            (BATCH,),
+        ).fetchall()
+        if not due:
+            break
+        rows = [{"id": event, "run": new_id(), "session": session, "now": now} for (event,) in due]
         for statements in FLOOR_TRANSACTIONS:
             database.execute("BEGIN IMMEDIATE")
             for statement in statements:
-                database.executemany(statement, ids)
+                database.executemany(statement, rows)
             database.execute("COMMIT")
     taken = time.perf_counter() - began
     database.close()
     return taken
+
+
+async def _only_insert(folder: Path, number: int) -> None:
+    own = {"enabled": False, "housekeeping": False}
+    context = AppContext(AppSettings.load(data_dir=folder, module_settings={"core.scheduler": own}))
+    context.register_modules()
+    context.get_service("core.scheduler.tasks").register("bench", no_op)
+    async with context:
+        await _insert_due(context, Runtime.of(context), number)
 
 
 def main() -> None:

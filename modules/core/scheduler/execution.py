@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -39,7 +38,7 @@ class ExecutionContext:
     attempt: int
     fence: int
     trace_session_id: str
-    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+    _cancelled: bool = field(default=False, repr=False)
     _noticed: bool = field(default=False, repr=False)
     _progress: Progress | None = field(default=None, repr=False)
 
@@ -52,7 +51,7 @@ class ExecutionContext:
     def cancelled(self) -> bool:
         """Whether this run should end: timed out, cancelled, or the process is stopping. For functions in threads,
         which nobody can stop from outside."""
-        self._noticed = self._noticed or self._cancelled.is_set()
+        self._noticed = self._noticed or self._cancelled
         return self._noticed
 
     @property
@@ -68,7 +67,7 @@ class ExecutionContext:
 
     def request_cancel(self) -> None:
         """Called by the scheduler."""
-        self._cancelled.set()
+        self._cancelled = True
 
     def progress_json(self) -> dict[str, Any] | None:
         latest = self._progress

@@ -30,18 +30,20 @@ class Firing:
     missed: tuple[Missed, ...] = ()
 
 
-def decide(
-    trigger: Trigger, due: datetime, now: datetime, *, recurring: bool, catch_up: str, remaining: int | None
-) -> Firing:
-    """The decision for an event that was due at `due`. `remaining` is how often it may still fire; None is no limit.
+def decide_once(due: datetime, fired: int, limit: int | None) -> Firing:
+    """The decision for a one-time event: it runs, however late, unless it has been used up."""
+    return Firing(due if limit is None or fired < limit else None, None)
+
+
+def decide(trigger: Trigger, due: datetime, now: datetime, *, catch_up: str, remaining: int | None) -> Firing:
+    """The decision for a recurring event that was due at `due`. `remaining` is how often it may still fire; None is no
+    limit.
 
     Up to 60 s late is on time, and so is every occurrence of those 60 s. Later, `catch_up="latest"` runs the newest
-    fire time and records the others as coalesced, "none" runs nothing that is late. A one-time task always runs.
+    fire time and records the others as coalesced, "none" runs nothing that is late.
     """
     if remaining is not None and remaining <= 0:
         return Firing(None, None)
-    if not recurring:
-        return Firing(due, None)
     if now - due <= ON_TIME:
         return _run(trigger, due, remaining, ())
     latest = trigger.previous_before(now + TICK)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import returns_result
 from modules.core.scheduler.cleanup import (
+    Budget,
+    CleanupReport,
     CleanupTargets,
     FileRule,
     HistoryRule,
     RowRule,
+    check_date_column,
     cleanup_interval_of,
     parse_config,
     run_rule,
@@ -61,8 +64,17 @@ class Housekeeper:
         self, module_id: str, cleanup_type: str, config: Mapping[str, Any], *, name: str | None = None
     ) -> dict[str, Any]:
         """As register_cleanup_task, raising instead of returning a failure."""
-        runtime = self._runtime
         self.check_config(config)
+        event = self._event(module_id, cleanup_type, config, name)
+        values = {"id": new_id(), "module_id": module_id, "cleanup_type": cleanup_type, "config": dict(config)}
+        return {
+            "cleanup_id": await self._runtime.db_ops.save_cleanup({**values, "name": name}, event),
+            "status": "registered",
+        }
+
+    def _event(self, module_id: str, cleanup_type: str, config: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+        """The row of the recurring task that runs this cleanup; which one it is comes with its id."""
+        runtime = self._runtime
         value, unit = cleanup_interval_of(config, runtime.settings.cleanup_interval)
         task = parse_task_config(
             {
@@ -82,24 +94,20 @@ class Housekeeper:
                 "tags": ["cleanup"],
             }
         )
-        event = event_values(
+        return event_values(
             task,
             runtime.registry,
             runtime.clock.now(),
             default_timezone=runtime.settings.timezone,
             session_id=runtime.session_id,
         )
-        values = {"id": new_id(), "module_id": module_id, "cleanup_type": cleanup_type, "config": dict(config)}
-        return {
-            "cleanup_id": await runtime.db_ops.save_cleanup({**values, "name": name}, event),
-            "status": "registered",
-        }
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Raises InvalidCleanup or UnknownTarget for a config that could not run."""
         rule = parse_config(config)
         if isinstance(rule, RowRule):
-            self._targets.table(rule.table_name, rule.date_column)
+            target = self._targets.table(rule.table_name, rule.date_column)
+            check_date_column(target, self._runtime.database.dialect_name)
         elif isinstance(rule, FileRule):
             self._targets.directory(rule.directory)
 
@@ -149,8 +157,17 @@ class Housekeeper:
         return cleanup_view(config, runs.get(cleanup_key(config.module_id, config.cleanup_type)))
 
     async def set_enabled(self, config_id: str, enabled: bool) -> dict[str, Any]:
-        """Switch a cleanup on or off; its task goes on and does nothing while it is off. Raises CleanupNotFound."""
-        await self._runtime.db_ops.update_cleanup_config(_cleanup_id(config_id), {"enabled": enabled})
+        """Switch a cleanup on or off; its task goes on and does nothing while it is off.
+
+        Switching on gives it a new task where its own was cancelled. Raises CleanupNotFound, DuplicateTask.
+        """
+        db_ops = self._runtime.db_ops
+        if enabled:
+            config = await db_ops.get_cleanup_config(_cleanup_id(config_id))
+            event = self._event(config.module_id, config.cleanup_type, config.config, config.name)
+            await db_ops.enable_cleanup(config_id, event)
+        else:
+            await db_ops.update_cleanup_config(_cleanup_id(config_id), {"enabled": False})
         return await self.cleanup(config_id)
 
     async def remove(self, config_id: str) -> None:
@@ -160,10 +177,20 @@ class Housekeeper:
     async def delete_finished_tasks(self, days: int) -> int:
         """Delete tasks that ended for good more than `days` ago, with their history; returns how many."""
         before = self._runtime.clock.now() - timedelta(days=days)
-        total = 0
-        while deleted := await self._runtime.db_ops.delete_finished_tasks(before, FINISHED_AT_ONCE):
+        return (await self._delete_finished(before, self._budget()))[0]
+
+    async def _delete_finished(self, before: datetime, budget: Budget) -> tuple[int, bool]:
+        """How many tasks were deleted, and whether that was all: after the first batch the budget is asked."""
+        total, more = 0, True
+        while more:
+            deleted, more = await self._runtime.db_ops.delete_finished_tasks(before, FINISHED_AT_ONCE)
             total += deleted
-        return total
+            if more and budget.used_up:
+                return total, False
+        return total, True
+
+    def _budget(self) -> Budget:
+        return Budget(self._runtime.settings.cleanup_time_budget_seconds, self._runtime.clock.monotonic)
 
     async def scheduled_run(self, config_id: str) -> dict[str, Any]:
         """What the recurring task of a cleanup does."""
@@ -188,23 +215,34 @@ class Housekeeper:
         runtime = self._runtime
         now = runtime.clock.now()
         rule = parse_config(config.config)
+        budget = self._budget()
         report = await run_rule(
             rule,
             database=runtime.database,
             targets=self._targets,
             now=now,
             clock=runtime.clock,
-            budget_seconds=runtime.settings.cleanup_time_budget_seconds,
+            budget=budget,
             keep_history_days=runtime.settings.keep_execution_history,
             dry_run=dry_run,
         )
         shown = report.as_json()
-        if isinstance(rule, HistoryRule) and runtime.settings.keep_finished_tasks and not dry_run:
-            shown["deleted_tasks"] = await self.delete_finished_tasks(runtime.settings.keep_finished_tasks)
+        if isinstance(rule, HistoryRule) and runtime.settings.keep_finished_tasks:
+            before = now - timedelta(days=runtime.settings.keep_finished_tasks)
+            shown |= await self._finished_tasks(before, budget, report, dry_run=dry_run)
         if not dry_run:
             key = cleanup_key(config.module_id, config.cleanup_type)
             await runtime.db_ops.record_cleanup_run(config.id, key, now, shown)
         return shown
+
+    async def _finished_tasks(
+        self, before: datetime, budget: Budget, report: CleanupReport, *, dry_run: bool
+    ) -> dict[str, Any]:
+        """What a report says of tasks that ended for good before that moment."""
+        if dry_run:
+            return {"matched_tasks": await self._runtime.db_ops.count_finished_tasks(before)}
+        deleted, all_of_them = await self._delete_finished(before, budget)
+        return {"deleted_tasks": deleted, "complete": report.complete and all_of_them}
 
 
 def _cleanup_id(config_id: str) -> str:

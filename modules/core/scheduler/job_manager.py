@@ -11,7 +11,7 @@ from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
-from modules.core.scheduler.db_ops import Claim, EventChange, Finished
+from modules.core.scheduler.db_ops import CLEANUP_KEYS, Claim, EventChange, Finished
 from modules.core.scheduler.errors import AlreadyRunning, InvalidParameters, InvalidState, InvalidTask
 from modules.core.scheduler.execution import ExecutionContext
 from modules.core.scheduler.housekeeper import Housekeeper
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODULE_ID = "core.scheduler"
-CLEANUP_KEYS = "cleanup:"
 
 
 class Scheduler(Protocol):

@@ -67,10 +67,10 @@ class TriggerManager:
     def decide_firing(self, event: ScheduledEvent, now: datetime) -> Firing:
         """What a due event does now. Raises InvalidTrigger for a row that no longer makes sense."""
         due = event.next_execution or now
+        if not event.recurring:
+            return firing.decide_once(due, event.fired_count, event.max_executions)
         remaining = None if event.max_executions is None else event.max_executions - event.fired_count
-        return firing.decide(
-            self.trigger_of(event), due, now, recurring=event.recurring, catch_up=event.catch_up, remaining=remaining
-        )
+        return firing.decide(self.trigger_of(event), due, now, catch_up=event.catch_up, remaining=remaining)
 
     def skip_overlapped(self, event: ScheduledEvent, since: datetime, now: datetime) -> Firing:
         """Drop the fire times that passed while an execution of the event ran from `since` to `now`."""

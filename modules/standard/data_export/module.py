@@ -51,6 +51,7 @@ class DataExportModule:
             await connection.run_sync(ExampleBase.metadata.create_all)
             if (await connection.execute(select(func.count()).select_from(User))).scalar_one() == 0:
                 await connection.execute(insert(User), self._example_users())
+        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
         await self._schedule(context)
 
     async def export_users(self, parameters: ExportParameters, context: ExecutionContext) -> Result:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import Column, DateTime, ForeignKey, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from modules.core.column_types import UtcDateTime
 from modules.core.database import Database
@@ -134,3 +135,32 @@ async def test_when_the_time_is_up_one_batch_is_done_and_the_next_run_goes_on(ta
 async def test_a_table_that_is_not_there_is_a_clear_error(database: Database) -> None:
     with pytest.raises(InvalidCleanup, match="is not in this database"):
         await clean(database, SESSIONS.c.expires_at)
+
+
+async def test_a_table_without_the_column_is_not_called_a_missing_table(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("CREATE TABLE sessions (id INTEGER PRIMARY KEY)")
+    with pytest.raises(DBAPIError, match="expires_at"):
+        await clean(database, SESSIONS.c.expires_at)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_row_that_was_renewed_after_it_was_found_stays(
+    tables: Database, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """In a batch that goes at once, and in one that goes row by row because one of it is held."""
+    await put(tables, SESSIONS, [session(number, 1) for number in range(4)])
+    if held:
+        await put(tables, VISITS, [{"id": 1, "session_id": 2}])
+    run = tables.run
+
+    async def run_after_a_renewal(work: Any) -> Any:
+        async with tables.transaction() as connection:
+            renewal = update(SESSIONS).where(SESSIONS.c.id == 1).values(expires_at=NOW + timedelta(hours=1))
+            await connection.execute(renewal)
+        return await run(work)
+
+    monkeypatch.setattr(tables, "run", run_after_a_renewal)
+    report = await clean(tables, SESSIONS.c.expires_at)
+    assert (report.matched, report.deleted) == (4, 2 if held else 3)
+    assert await left(tables, SESSIONS) == ([1, 2] if held else [1])

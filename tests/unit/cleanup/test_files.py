@@ -8,11 +8,11 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from modules.core.scheduler.cleanup.config import FileRule
+from modules.core.scheduler.cleanup.config import FileRule, InvalidCleanup
 from modules.core.scheduler.cleanup.files import clean_files
 from modules.core.scheduler.cleanup.report import Budget, CleanupReport
 from modules.core.scheduler.cleanup.targets import DirectoryTarget
-from modules.core.scheduler.cleanup.walk import opened_folder, regular_files
+from modules.core.scheduler.cleanup.walk import MountReader, Walk, mount_of, opened_folder, regular_files
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -43,10 +43,25 @@ def clean(
     way: str = "",
     recursive: bool = True,
     dry_run: bool = False,
+    budget: Budget | None = None,
+    mount_of: MountReader = mount_of,
 ) -> CleanupReport:
     rule = FileRule(str(root / way), hours, pattern, recursive)
-    budget = Budget(60, lambda: 0.0)
-    return clean_files(DirectoryTarget(root, patterns), PurePath(way), rule, NOW, budget, dry_run=dry_run)
+    return clean_files(
+        DirectoryTarget(root, patterns),
+        PurePath(way),
+        rule,
+        NOW,
+        budget or Budget(60, lambda: 0.0),
+        dry_run=dry_run,
+        mount_of=mount_of,
+    )
+
+
+def spent_after(answers: int) -> Budget:
+    """A budget whose time is used up when it has been asked that many times."""
+    ticks = iter([0.0] * (answers + 1) + [99.0] * 9999)
+    return Budget(1, lambda: next(ticks))
 
 
 def test_old_files_go_and_young_ones_stay(tmp_path: Path) -> None:
@@ -79,8 +94,11 @@ def test_a_dry_run_deletes_nothing_and_says_the_same(tmp_path: Path) -> None:
 def test_the_name_must_match_what_code_allows_and_what_the_rule_asks(tmp_path: Path) -> None:
     for name in ("a.tmp", "b.upload", "c.txt", "error.tmp"):
         put(tmp_path / name)
+    put(tmp_path / "c.rtf")
     clean(tmp_path, patterns=("*.tmp", "*.upload"), pattern="*r*")
-    assert names(tmp_path) == ["a.tmp", "b.upload", "c.txt"]
+    assert names(tmp_path) == ["a.tmp", "b.upload", "c.rtf", "c.txt"], "c.rtf is asked for and not allowed"
+    clean(tmp_path, patterns=("*.tmp", "*.upload"), pattern="*")
+    assert names(tmp_path) == ["c.rtf", "c.txt"]
 
 
 def test_links_and_special_files_are_left_alone(tmp_path: Path) -> None:
@@ -104,9 +122,8 @@ def test_a_root_that_is_or_holds_a_symbolic_link_is_not_entered(tmp_path: Path) 
     real = put(tmp_path / "real" / "inner" / "file").parent
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for root, way in ((tmp_path / "link", ""), (tmp_path / "link", "inner"), (tmp_path, "link/inner")):
-        report = clean(root, way=way)
-        assert (report.matched, len(report.errors)) == (0, 1)
-        assert "symbolic link" in report.errors[0]
+        with pytest.raises(InvalidCleanup, match="symbolic link"):
+            clean(root, way=way)
     assert (real / "file").exists()
 
 
@@ -116,8 +133,9 @@ def test_a_folder_that_is_swapped_for_a_link_during_the_walk_is_not_followed(tmp
     inner = tmp_path / "root" / "inner"
     put(inner / "old")
     problems: list[str] = []
-    with opened_folder(tmp_path / "root", PurePath()) as folder:
-        for file in regular_files(folder, recursive=True, problem=problems.append):
+    walk = Walk(problems.append)
+    with opened_folder(tmp_path / "root", PurePath(), walk) as folder:
+        for file in regular_files(folder, walk):
             if file.name == "first":
                 inner.rename(tmp_path / "moved")
                 inner.symlink_to(outside)
@@ -128,8 +146,9 @@ def test_a_folder_that_is_swapped_for_a_link_during_the_walk_is_not_followed(tmp
 
 def test_a_file_that_was_renewed_after_it_was_seen_stays(tmp_path: Path) -> None:
     path = put(tmp_path / "file")
-    with opened_folder(tmp_path, PurePath()) as folder:
-        [file] = list(regular_files(folder, recursive=False, problem=pytest.fail))
+    walk = Walk(pytest.fail, recursive=False)
+    with opened_folder(tmp_path, PurePath(), walk) as folder:
+        [file] = list(regular_files(folder, walk))
         age(path, 0)
         assert file.unlink_if_unchanged() is False
         path.unlink()
@@ -144,8 +163,13 @@ def test_names_that_are_no_text_are_handled(tmp_path: Path) -> None:
     when = (NOW - timedelta(hours=48)).timestamp()
     os.utime(name, (when, when))
     report = clean(tmp_path)
-    assert report.deleted == 1
-    report.sample[0].encode("utf-8")
+    assert (report.deleted, report.sample) == (1, [r"bad\xff\x1b.tmp"])
+
+
+def test_names_cannot_write_lines_of_their_own_into_a_report(tmp_path: Path) -> None:
+    put(tmp_path / "a\nb\x1b[31m\u202e\\n.tmp")
+    put(tmp_path / "grüße 雪.tmp")
+    assert sorted(clean(tmp_path, dry_run=True).sample) == [r"a\nb\x1b[31m\u202e\\n.tmp", "grüße 雪.tmp"]
 
 
 def test_only_the_folder_itself_where_that_is_asked(tmp_path: Path) -> None:
@@ -184,9 +208,15 @@ def test_a_very_deep_tree_ends_the_walk_and_not_the_program(tmp_path: Path) -> N
 def test_when_the_time_is_up_the_rest_is_left_to_the_next_run(tmp_path: Path) -> None:
     for number in range(1200):
         put(tmp_path / f"{number}", content="")
-    rule = FileRule(str(tmp_path), 24)
-    target = DirectoryTarget(tmp_path, ("*",))
-    ticks = iter([0.0] + [99.0] * 99)
-    first = clean_files(target, PurePath(), rule, NOW, Budget(1, lambda: next(ticks)), dry_run=False)
-    assert (first.deleted, first.complete) == (500, False)
-    assert clean(tmp_path).deleted == 700
+    first = clean(tmp_path, budget=spent_after(0))
+    assert (first.deleted, first.batches, first.complete) == (500, 1, False)
+    second = clean(tmp_path)
+    assert (second.deleted, second.batches, second.complete) == (700, 2, True)
+
+
+def test_the_time_is_asked_for_where_there_is_no_file_at_all(tmp_path: Path) -> None:
+    for number in range(600):
+        (tmp_path / f"{number}").mkdir()
+    put(tmp_path / "0" / "file")
+    assert clean(tmp_path, budget=spent_after(0), dry_run=True).complete is False
+    assert clean(tmp_path, dry_run=True).complete is True

@@ -8,11 +8,13 @@ from modules.core.scheduler.cleanup.config import (
     cleanup_interval_of,
     parse_config,
 )
-from modules.core.scheduler.cleanup.report import CleanupReport
+from modules.core.scheduler.cleanup.dates import check_date_column
+from modules.core.scheduler.cleanup.report import Budget, CleanupReport
 from modules.core.scheduler.cleanup.run import run_rule
 from modules.core.scheduler.cleanup.targets import CleanupTargets, UnknownTarget
 
 __all__ = [
+    "Budget",
     "CleanupReport",
     "CleanupTargets",
     "FileRule",
@@ -20,6 +22,7 @@ __all__ = [
     "InvalidCleanup",
     "RowRule",
     "UnknownTarget",
+    "check_date_column",
     "cleanup_interval_of",
     "parse_config",
     "run_rule",

@@ -84,7 +84,9 @@ def parse_config(config: Mapping[str, Any]) -> Rule:
         if name not in known and name not in COMMON_FIELDS:
             hint = did_you_mean(str(name)[:50], (*known, *COMMON_FIELDS))
             raise InvalidCleanup(f"{str(name)[:50]!r} is no field of such a cleanup.{hint} Remove it or correct it.")
-    values = {name: _checked(name, config[name]) for name in known if config.get(name) is not None}
+    # A null age would be an age of nothing: only where the setting stands in for it may a number be null.
+    left_out = {name for name in known if name not in config or (name == "keep_days" and config[name] is None)}
+    values = {name: _checked(name, config[name]) for name in known if name not in left_out}
     missing = [name for name in _required(rule) if name not in values]
     if missing:
         raise InvalidCleanup(f"{missing[0]} is missing: this kind of cleanup needs {' and '.join(_required(rule))}.")

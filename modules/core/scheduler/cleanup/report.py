@@ -57,6 +57,19 @@ class CleanupReport:
         }
 
 
+def shown(name: str) -> str:
+    """A file's name as printable text on one line, escaped as repr does: bytes that are no text, control characters."""
+    return "".join(_escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how os.fsdecode() keeps a byte that is no text
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isprintable() and character != "\\":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
 class Budget:
     """Time that a cleanup may take. The first batch is always done, so that a slow database makes some progress."""
 

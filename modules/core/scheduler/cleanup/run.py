@@ -22,16 +22,15 @@ async def run_rule(
     targets: CleanupTargets,
     now: datetime,
     clock: Clock,
-    budget_seconds: float,
+    budget: Budget,
     keep_history_days: int,
     dry_run: bool,
 ) -> CleanupReport:
     """Carry out a rule, or with `dry_run` only report what would go. Raises UnknownTarget, InvalidCleanup.
 
-    The cutoff is counted from `now` and stays where it is; after `budget_seconds` the rest is left to the next run.
+    The cutoff is counted from `now` and stays where it is; when the budget is used up the rest is left to the next run.
     """
     began = clock.monotonic()
-    budget = Budget(budget_seconds, clock.monotonic)
     if isinstance(rule, RowRule):
         table = targets.table(rule.table_name, rule.date_column)
         report = await clean_rows(database, table, rule, now, budget, dry_run=dry_run)

@@ -12,7 +12,7 @@ from modules.core.scheduler.db_ops.changes import (
     NewExecution,
     Settle,
 )
-from modules.core.scheduler.db_ops.cleanup_configs import CleanupConfigStatements, cleanup_key
+from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
@@ -32,6 +32,7 @@ class DbOps(
 
 
 __all__ = [
+    "CLEANUP_KEYS",
     "Claim",
     "ClaimRequest",
     "ClaimResult",

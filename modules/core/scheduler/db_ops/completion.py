@@ -64,6 +64,24 @@ _SETTLE = (
 )
 
 
+# What settling needs to know, and no more: it is read once for every execution.
+_EXECUTION = tuple(
+    EXECUTIONS.c[name]
+    for name in (
+        "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
+        "abandonments", "fence",
+    )
+)  # fmt: skip
+_EVENT = tuple(
+    EVENTS.c[name]
+    for name in (
+        "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
+        "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
+        "active_execution_id", "fence", "delivery", "retry",
+    )
+)  # fmt: skip
+
+
 @dataclass(slots=True)
 class _EventDraft:
     """An event's columns as they will be written; several of its executions may end in one batch."""
@@ -86,7 +104,7 @@ class CompletionStatements(Statements):
         """Record these outcomes. Returns the ids that were ours to record; the others had lost their lease."""
         wanted = {item.execution_id: item for item in finished}
         query = (
-            select(EXECUTIONS)
+            select(*_EXECUTION)
             .where(EXECUTIONS.c.id.in_(sorted(wanted)), EXECUTIONS.c.state == "running")
             .order_by(EXECUTIONS.c.id)
             .with_for_update()
@@ -205,7 +223,7 @@ async def _lost_ids(connection: AsyncConnection, node_id: str, alive: Collection
 async def _abandon(connection: AsyncConnection, execution_ids: Sequence[str], settle: Settle, now: datetime) -> None:
     if not execution_ids:
         return
-    query = select(EXECUTIONS).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.id)
+    query = select(*_EXECUTION).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.id)
     rows = cast(list[EventExecution], (await connection.execute(query)).all())
     await _close(connection, [(row, _abandoned(row, now)) for row in rows], settle, now)
 
@@ -273,7 +291,7 @@ def _settled(
 
 
 async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict[str, _EventDraft]:
-    query = select(EVENTS).where(EVENTS.c.id.in_(sorted(event_ids))).order_by(EVENTS.c.id).with_for_update()
+    query = select(*_EVENT).where(EVENTS.c.id.in_(sorted(event_ids))).order_by(EVENTS.c.id).with_for_update()
     return {
         event.id: _EventDraft(
             event=cast(ScheduledEvent, event),
