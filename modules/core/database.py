@@ -104,7 +104,7 @@ class Database:
                 self._open_sqlite()
             else:
                 self._open_postgresql()
-            await self._check()
+            await self._again_while_transient(self._check)
         except (NoSuchModuleError, ModuleNotFoundError) as error:
             await self.close()
             raise ConfigurationError(
@@ -146,15 +146,22 @@ class Database:
 
         Serialization failures, deadlocks and a busy SQLite file roll back whole, so trying again is safe.
         """
+
+        async def transaction() -> T:
+            async with self.transaction() as connection:
+                return await work(connection)
+
+        return await self._again_while_transient(transaction)
+
+    async def _again_while_transient(self, work: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self.transaction() as connection:
-                    return await work(connection)
+                return await work()
             except DBAPIError as error:
                 if attempt == ATTEMPTS or not is_transient(error):
                     raise
                 self.retries += 1
-                logger.info("transaction rolled back by the database, try %d follows: %s", attempt + 1, _short(error))
+                logger.info("rolled back by the database, try %d follows: %s", attempt + 1, _short(error))
                 delay = random.uniform(0.01, 0.05) * 2**attempt  # noqa: S311  # spreads rivals, guards no secret
                 await self._clock.wait(asyncio.Event(), delay)
         raise AssertionError("unreachable")
@@ -194,6 +201,7 @@ class Database:
         self._write = self._read = engine
 
     async def _check(self) -> None:
+        # Where several open a new file at once, SQLite may refuse the change to WAL without waiting for its turn.
         async with self.write_engine.connect() as connection:
             if self.dialect_name != "sqlite":
                 await connection.exec_driver_sql("SELECT 1")

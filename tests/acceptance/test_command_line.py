@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +176,9 @@ def test_a_second_signal_cuts_the_drain_short(tmp_path: Path) -> None:
         for _ in patience():
             if "waiting up to 3600 s for 1 running tasks" in server.output():
                 break
-        time.sleep(0.1)
+        # Only the second signal ends the wait: the task is still running, in the database too.
+        assert server.process.poll() is None
+        assert [row["state"] for row in answer(tmp_path, "executions", "--task", task_id)["executions"]] == ["running"]
         assert server.process.poll() is None
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0

@@ -225,6 +225,54 @@ async def test_asyncpg_works_too(postgres_url: str) -> None:
     await database.close()
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_sessions_are_in_utc_wherever_the_server_is(postgres_url: str, driver: str) -> None:
+    """Casts and functions in SQL, an operator's too, mean UTC; the server's own zone decides nothing."""
+    url = postgres_url.replace("psycopg", driver)
+    first = Database(url)
+    await first.open()
+    async with first.transaction() as connection:
+        await connection.exec_driver_sql(f"ALTER DATABASE {first.url.database} SET timezone = 'Asia/Tokyo'")
+    await first.close()
+    second = Database(url)
+    await second.open()
+    async with second.transaction() as connection:
+        assert (await connection.exec_driver_sql("SHOW timezone")).scalar_one() == "UTC"
+        noon = await connection.exec_driver_sql("SELECT CAST(CAST('2026-01-01 12:00+00' AS timestamptz) AS text)")
+        assert noon.scalar_one() == "2026-01-01 12:00:00+00"
+    await second.close()
+
+
+async def test_a_write_transaction_on_sqlite_keeps_other_writers_out_from_its_first_moment(sqlite_url: str) -> None:
+    """Before it has read anything: what it reads cannot be old by the time it writes."""
+    database = Database(sqlite_url)
+    await database.open()
+    other = sqlite3.connect(database.url.database or "", timeout=0, isolation_level=None)
+    try:
+        async with database.transaction():
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+        await database.close()
+
+
+async def test_a_reader_on_sqlite_sees_one_moment(sqlite_url: str) -> None:
+    """However long it reads, and whoever writes meanwhile."""
+    database = Database(sqlite_url)
+    await database.open()
+    async with database.transaction() as connection:
+        await connection.run_sync(THINGS.metadata.create_all)
+    async with database.read() as reader:
+        for key in ("a", "b"):
+            assert (await reader.execute(select(THINGS))).all() == []
+            async with database.transaction() as writer:
+                await writer.execute(insert(THINGS).values(id=key))
+    await database.close()
+
+
 async def test_readers_cannot_write_on_sqlite(sqlite_url: str) -> None:
     """A write that slipped into a reader would break the order of writers; SQLite refuses it."""
     database = Database(sqlite_url)
@@ -337,3 +385,22 @@ async def test_a_closed_database_says_so(things: Database) -> None:
     await things.open()
     await things.open()
     assert await count_of(things) == 0
+
+
+async def test_a_file_that_others_open_at_this_moment_is_waited_for(sqlite_url: str) -> None:
+    """SQLite refuses the change to write-ahead logging at once, whatever its busy timeout is."""
+    database, refused = (
+        Database(sqlite_url),
+        OperationalError("PRAGMA", {}, sqlite3.OperationalError("database is locked")),
+    )
+    check, left = database._check, [refused, refused]
+
+    async def refuses_twice() -> None:
+        if left:
+            raise left.pop()
+        await check()
+
+    database._check = refuses_twice  # type: ignore[method-assign]
+    await database.open()
+    assert database.retries == 2
+    await database.close()

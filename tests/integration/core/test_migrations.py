@@ -158,8 +158,12 @@ async def test_a_node_waits_for_another_ones_long_migration(postgres_url: str, m
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
         waiting = asyncio.create_task(migrate(second))
-        await connection.exec_driver_sql("SELECT pg_sleep(0.15)")
-        assert not waiting.done()
+        waiting_for_long = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = 'advisory' "
+            "AND clock_timestamp() - query_start > interval '100 ms'"
+        )
+        while not (await connection.exec_driver_sql(waiting_for_long)).scalar_one():
+            assert not waiting.done(), "it did not wait as long as the other one took"
 
     assert await waiting == head_revision()
     await first.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from modules.core.clock import SystemClock
 from modules.core.scheduler.db_ops.base import NODES
 from tests.support.app import App, running_app
 
@@ -27,12 +28,29 @@ async def _until(app: App, task_id: str, state: str) -> dict[str, Any]:
         await asyncio.sleep(0.01)
 
 
+class NotedWaits(SystemClock):
+    """The machine's clocks. `waits` holds the seconds of each wait() under way or over."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        self.waits.append(seconds)
+        await super().wait(event, seconds)
+
+
 async def test_a_schedule_call_wakes_the_sleeping_loop(database_url: str) -> None:
-    async with running_app(database_url, work, enabled=True, poll_ceiling_seconds=3600) as app:
+    clock = NotedWaits()
+    async with running_app(database_url, work, clock=clock, enabled=True, poll_ceiling_seconds=3600) as app:
+        while 3600 not in clock.waits:
+            await asyncio.sleep(0.001)
         task_id = await app.schedule()
-        await _until(app, task_id, "succeeded")
+        row = await _until(app, task_id, "succeeded")
+        assert (row["result"], row["attempt"]) == ("done", 1)
         later = await app.schedule(interval="1 second")
-        await _until(app, later, "succeeded")
+        row = await _until(app, later, "succeeded")
+        assert row["start_time"] >= row["scheduled_for"], "it was woken too early"
+        assert set(clock.waits) & {0.1, 0.5, 1.0} == set(), "it looks every so often instead of being woken"
 
 
 async def test_the_loop_goes_on_after_its_tables_were_away(sqlite_url: str) -> None:
@@ -61,9 +79,20 @@ async def test_a_stop_waits_for_what_runs(database_url: str) -> None:
     async with running_app(database_url, slow, enabled=True) as app:
         task_id = await app.schedule("slow")
         await began.wait()
+        draining = asyncio.Event()
+        drain = app.service.dispatcher.drain
+
+        async def tell(seconds: float) -> None:
+            draining.set()
+            await drain(seconds)
+
+        app.service.dispatcher.drain = tell  # type: ignore[method-assign]
         stopping = asyncio.create_task(app.service.stop())
-        await asyncio.sleep(0.05)
+        await draining.wait()
+        async with app.context.database.read() as connection:
+            assert [row.state for row in await connection.execute(NODES.select())] == ["draining"]
         assert not stopping.done()
+        assert len(app.service.job_manager.running) == 1
         release.set()
         await stopping
         [row] = await app.history(task_id)

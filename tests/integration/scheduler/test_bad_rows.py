@@ -84,6 +84,26 @@ async def test_a_damaged_execution_hides_no_other(sqlite_url: str, column: str, 
         assert (await app.service.get_execution(broken)).success
 
 
+async def test_a_damaged_time_is_looked_at_again_soon_but_not_at_once(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stands first and hides the next ones: neither may they wait long, nor the dispatcher turn in circles."""
+    async with running_app(sqlite_url, work, clock=manual_clock(), poll_ceiling_seconds=60) as app:
+        broken = await app.schedule(interval="1 hour")
+        assert await app.service.dispatcher.tick() == 60
+        await app.sql("UPDATE scheduler_events SET next_execution = '1garbage' WHERE id = :id", id=broken)
+        await app.sql("UPDATE scheduler_events SET fence = 7 WHERE id = :id", id=broken)
+        assert await app.service.dispatcher.tick() == 1
+        assert (await app.task(broken))["status"] == "paused", "it is parked"
+        assert await app.service.dispatcher.tick() == 60
+        hidden = await app.schedule(interval="1 hour")
+        await app.sql("UPDATE scheduler_events SET next_execution = '2garbage' WHERE id = :id", id=hidden)
+        caplog.clear()
+        assert await app.service.dispatcher.tick() == 1
+        assert (await app.task(hidden))["status"] == "pending"
+        assert caplog.text == "", "nothing was undone and done again one by one"
+
+
 async def test_a_waiting_execution_that_cannot_be_read_is_closed_and_blocks_nobody(sqlite_url: str) -> None:
     async with running_app(sqlite_url, work, clock=manual_clock()) as app:
         broken = await app.schedule(interval="1 day")

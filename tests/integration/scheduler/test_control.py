@@ -7,10 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
+from modules.core.database import ATTEMPTS
 from modules.core.result import Result
+from modules.core.scheduler.db_ops.base import EVENTS
+from modules.core.scheduler.errors import DuplicateTask
 from tests.integration.scheduler.conftest import work
 from tests.support.app import MODULE, NOON, App, manual_clock, running_app
+from tests.support.clock import WaitingClock
 
 NO_SUCH_ID = "0199c0de-0000-7000-8000-000000000000"
 
@@ -51,7 +56,10 @@ async def test_cancelling_ends_the_task_and_keeps_its_history(app: App) -> None:
     app.clock.advance(hours=1)
     await app.run_due()
     assert (await app.service.cancel_task(task_id)).data == {"task_id": task_id, "status": "cancelled"}
+    before = await app.task(task_id)
+    app.clock.advance(1)
     assert (await app.service.cancel_task(task_id)).success, "cancelling again is harmless"
+    assert await app.task(task_id) == before, "and changes nothing, the version included"
     app.clock.advance(hours=5)
     assert await app.run_due() == []
     assert len(await app.history(task_id)) == 1
@@ -206,6 +214,33 @@ async def test_a_cancelled_task_gives_its_unique_key_back(app: App) -> None:
     await app.service.cancel_task(first)
     assert (await app.service.schedule_task(config)).success
     assert code_of(await app.service.schedule_task(config)) == "DUPLICATE_TASK"
+
+
+async def test_only_a_taken_key_is_told_as_one(app: App) -> None:
+    """Any other rule that a row breaks is a mistake of the code, and must not be told as the caller's."""
+    await app.schedule(interval="1 hour")
+    async with app.context.database.read() as connection:
+        stored = dict((await connection.execute(EVENTS.select())).one()._mapping)
+    new_id = {"id": NO_SUCH_ID, "unique_key": "a key"}
+    for wrong in ({}, {"unique_key": "a key"}, new_id | {"status": "odd"}, new_id | {"interval_value": 0}):
+        with pytest.raises(IntegrityError):
+            await app.runtime.db_ops.create_task(stored | wrong)
+    await app.runtime.db_ops.create_task(stored | new_id)
+    with pytest.raises(DuplicateTask):
+        await app.runtime.db_ops.create_task(stored | new_id | {"id": NO_SUCH_ID.replace("9", "8")})
+
+
+async def test_a_task_that_somebody_else_holds_is_tried_again_and_then_told(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modules.core.database.LOCK_TIMEOUT", "20ms")
+    async with running_app(postgres_url, work, clock=WaitingClock()) as app:
+        task_id = await app.schedule(interval="1 hour")
+        async with app.context.database.transaction() as connection:
+            await connection.execute(EVENTS.select().with_for_update())
+            assert code_of(await app.service.pause_task(task_id)) == "DATABASE_UNAVAILABLE"
+        assert app.context.database.retries == ATTEMPTS - 1
+        assert (await app.service.pause_task(task_id)).success
 
 
 async def test_a_due_time_written_by_hand_fires_once(sqlite_url: str) -> None:

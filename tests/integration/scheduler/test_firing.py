@@ -157,6 +157,27 @@ async def test_a_task_whose_function_is_not_here_waits_and_blocks_nobody(app: Ap
     assert status["unresolved"] == [{"module_id": MODULE, "function_name": "elsewhere", "tasks": 1}]
 
 
+async def test_a_waiting_execution_whose_function_is_not_here_waits_and_is_shown(app: App) -> None:
+    foreign, other = await app.schedule(interval="1 hour"), await app.schedule(interval="1 hour")
+    for task_id in (foreign, other):
+        (await app.service.execute_task(task_id)).unwrap()
+    await app.sql("UPDATE scheduler_events SET function_name = 'elsewhere' WHERE id = :id", id=foreign)
+    assert [row["task_id"] for row in await app.run_due()] == [other]
+    assert [row["state"] for row in await app.history(foreign)] == ["ready"]
+    assert (await app.task(foreign))["status"] == "running"
+    status = (await app.service.status()).unwrap()
+    assert status["unresolved"] == [{"module_id": MODULE, "function_name": "elsewhere", "tasks": 1}]
+    assert status["executions"] == {"ready": 1}
+    assert await app.service.dispatcher.tick() > 0, "the dispatcher turns in circles over what it cannot start"
+    # Only the module and the function together are a function's name.
+    await app.sql(
+        "UPDATE scheduler_events SET module_id = 'another', function_name = 'work' WHERE id = :id", id=foreign
+    )
+    assert await app.run_due() == []
+    await app.sql("UPDATE scheduler_events SET module_id = :module WHERE id = :id", module=MODULE, id=foreign)
+    assert [row["success"] for row in await app.run_due()] == [True]
+
+
 async def test_a_row_whose_schedule_makes_no_sense_is_parked_and_blocks_nobody(app: App) -> None:
     broken = await app.schedule(interval="1 hour")
     await app.sql("UPDATE scheduler_events SET interval_type = 'fortnights' WHERE id = :id", id=broken)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from modules.core.scheduler import ExecutionContext
 from modules.core.scheduler.db_ops import Finished
 from modules.core.scheduler.outcomes import Outcome
 from tests.integration.scheduler.conftest import work
@@ -40,10 +44,13 @@ async def test_an_execution_of_a_dead_process_is_abandoned_and_tried_again(app: 
 
 async def test_three_deaths_end_an_occurrence_as_failed(app: App) -> None:
     task_id = await app.schedule()
+    fences = []
     for _ in range(3):
-        assert len(await _claim_and_die(app)) == 1
+        [claim] = await _claim_and_die(app)
+        fences.append((claim.attempt, claim.fence))
         app.clock.advance(LEASE + 1)
         await app.service.recovery.tick()
+    assert fences == [(1, 1), (2, 2), (3, 3)], "each attempt has a higher fence, which storage can tell apart"
     assert await app.run_due() == []
     assert [row["state"] for row in await app.history(task_id)] == ["abandoned"] * 3
     assert (await app.task(task_id))["status"] == "failed"
@@ -115,24 +122,24 @@ async def test_an_execution_that_this_process_still_runs_is_not_recovered(databa
 async def test_heartbeats_keep_a_lease_alive(app: App) -> None:
     task_id = await app.schedule()
     [claim] = await _claim_and_die(app)
-    node = app.runtime.node_id
-    from datetime import timedelta
-
-    for _ in range(5):
-        app.clock.advance(LEASE / 2)
+    db_ops, settler = app.runtime.db_ops, app.service.job_manager.settler
+    for _ in range(3):
         now = app.clock.now()
-        held = await app.runtime.db_ops.heartbeat(node, {claim.execution_id}, now, now + timedelta(seconds=LEASE))
+        held = await db_ops.heartbeat(app.runtime.node_id, {claim.execution_id}, now, now + timedelta(seconds=LEASE))
         assert held == {claim.execution_id}
-        await app.service.recovery.tick()
-    assert (await app.history(task_id))[0]["state"] == "running"
-    assert await app.runtime.db_ops.heartbeat("another", {claim.execution_id}, now, now) == set()
+        for _ in range(2):  # between two beats, and at the very end of the lease
+            app.clock.advance(LEASE / 2)
+            assert await db_ops.recover("another node", (), settler, app.clock.now()) == []
+    assert [row["state"] for row in await app.history(task_id)] == ["running"]
+    app.clock.advance(1)
+    assert await db_ops.recover("another node", (), settler, app.clock.now()) == [claim.execution_id]
 
 
 async def test_an_execution_that_cannot_be_read_keeps_no_other_from_being_recovered(sqlite_url: str) -> None:
     async with running_app(sqlite_url, work, clock=manual_clock()) as app:
         broken, good = [await app.schedule() for _ in range(2)]
         await _claim_and_die(app)
-        await app.sql("UPDATE scheduler_events SET parameters = '{broken' WHERE id = :id", id=broken)
+        await app.sql("UPDATE scheduler_events SET retry = '{broken' WHERE id = :id", id=broken)
         app.clock.advance(LEASE + 1)
         await app.service.recovery.tick()
         assert [row["state"] for row in await app.history(broken)] == ["abandoned"]
@@ -150,15 +157,53 @@ async def test_what_was_claimed_too_long_ago_starts_only_while_it_is_still_held(
             await app.runtime.db_ops.recover("another node", (), app.service.job_manager.settler, app.clock.now())
         return result
 
+    ran: list[str] = []
+
+    async def note(parameters: dict[str, Any], context: ExecutionContext) -> None:
+        ran.append(context.task_id)
+
     app.runtime.db_ops.fire_and_claim = slowly  # type: ignore[method-assign]
+    app.runtime.registry.register(MODULE, note)
     lost = False
-    kept = await app.schedule()
+    kept = await app.schedule("note")
     await app.service.run_due()
     assert [row["state"] for row in await app.history(kept)] == ["succeeded"]
     lost = True
-    taken = await app.schedule(delivery="at_most_once")
+    taken = await app.schedule("note", delivery="at_most_once")
     await app.service.run_due()
     assert [row["state"] for row in await app.history(taken)] == ["abandoned"]
+    assert ran == [kept], "what another node has recovered was started here too"
+
+
+@pytest.mark.parametrize(
+    ("claiming", "renewals"),
+    [(LEASE * 0.8, []), (LEASE * 0.8 + 0.1, [0]), (LEASE * 2, [LEASE * 0.8 + 0.1, LEASE * 0.9, LEASE * 0.8])],
+)
+async def test_a_lease_is_renewed_before_the_start_until_it_can_be_trusted(
+    app: App, claiming: float, renewals: list[float]
+) -> None:
+    """For four fifths of its length, counted from before the question: claiming and renewing may take long as well."""
+    fire_and_claim, heartbeat = app.runtime.db_ops.fire_and_claim, app.runtime.db_ops.heartbeat
+    still_to_come = list(renewals)
+
+    async def claim_slowly(request: Any) -> Any:
+        result = await fire_and_claim(request)
+        if result.claims:
+            app.clock.advance(claiming)
+        return result
+
+    async def renew_slowly(node: str, ids: Any, now: Any, until: Any) -> Any:
+        assert until - now == timedelta(seconds=LEASE)
+        assert now == app.clock.now()
+        held = await heartbeat(node, ids, now, until)
+        app.clock.advance(still_to_come.pop(0))
+        return held
+
+    app.runtime.db_ops.fire_and_claim = claim_slowly  # type: ignore[method-assign]
+    app.runtime.db_ops.heartbeat = renew_slowly  # type: ignore[method-assign]
+    await app.schedule()
+    assert [row["success"] for row in await app.run_due()] == [True]
+    assert still_to_come == []
 
 
 async def test_claims_are_held_before_they_run(app: App) -> None:
@@ -171,5 +216,12 @@ async def test_claims_are_held_before_they_run(app: App) -> None:
     app.runtime.registry.register(MODULE, record)
     for _ in range(3):
         await app.schedule("record")
-    await app.service.run_due()
+    recorder = app.service.job_manager.recorder
+    recorder.start()
+    await app.service.dispatcher.tick()
+    assert len(app.service.job_manager.running) == 3, "the loop may stand still before the first of them begins"
+    assert held == []
+    await app.service.dispatcher.settled(10)
+    await recorder.stop(10)
     assert held[0] == 3
+    assert app.service.job_manager.running == set()

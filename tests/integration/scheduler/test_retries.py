@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from tests.support.app import NOON, App
+from tests.support.app import MODULE, NOON, App
 
 POLICY = {"max_attempts": 3, "backoff": "fixed", "delay_seconds": 60, "jitter": False}
 
@@ -56,3 +56,54 @@ async def test_a_task_that_waits_for_its_retry_counts_as_running(app: App) -> No
     refused = await app.service.execute_task(task_id)
     assert refused.error is not None
     assert refused.error["code"] == "ALREADY_RUNNING"
+
+
+async def test_no_retry_starts_while_the_task_is_paused(app: App) -> None:
+    """Nor does the dispatcher turn in circles over what may not start."""
+    task_id = await app.schedule("fail", retry=POLICY)
+    assert len(await app.run_due()) == 1
+    (await app.service.pause_task(task_id)).unwrap()
+    app.clock.advance(3600)
+    assert await app.run_due() == []
+    assert await app.service.dispatcher.tick() == app.runtime.settings.poll_ceiling_seconds
+    assert [row["state"] for row in await app.history(task_id)] == ["failed", "ready"]
+    (await app.service.resume_task(task_id)).unwrap()
+    assert [row["attempt"] for row in await app.run_due()] == [2]
+
+
+async def test_a_retry_that_follows_a_pause_during_the_run_waits_for_the_resume(app: App) -> None:
+    async def fail_paused(parameters: dict[str, Any], context: Any) -> None:
+        if context.attempt == 1:
+            (await app.service.pause_task(context.task_id)).unwrap()
+        raise ValueError("it broke")
+
+    app.runtime.registry.register(MODULE, fail_paused)
+    task_id = await app.schedule("fail_paused", retry=POLICY)
+    assert len(await app.run_due()) == 1
+    assert (await app.task(task_id))["status"] == "paused"
+    app.clock.advance(3600)
+    assert await app.run_due() == []
+    (await app.service.resume_task(task_id)).unwrap()
+    assert [row["attempt"] for row in await app.run_due()] == [2]
+
+
+async def test_a_task_that_was_cancelled_during_its_run_is_not_tried_again(app: App) -> None:
+    async def fail_cancelled(parameters: dict[str, Any], context: Any) -> None:
+        (await app.service.cancel_task(context.task_id)).unwrap()
+        raise ValueError("it broke")
+
+    app.runtime.registry.register(MODULE, fail_cancelled)
+    task_id = await app.schedule("fail_cancelled", retry=POLICY)
+    await app.run_due()
+    app.clock.advance(3600)
+    assert await app.run_due() == []
+    assert [row["state"] for row in await app.history(task_id)] == ["failed"]
+    assert (await app.task(task_id))["status"] == "cancelled"
+
+
+async def test_a_task_that_runs_at_most_once_is_not_tried_again(app: App) -> None:
+    task_id = await app.schedule("fail", retry=POLICY, delivery="at_most_once")
+    await app.run_due()
+    app.clock.advance(3600)
+    assert await app.run_due() == []
+    assert (await app.task(task_id))["status"] == "failed"

@@ -47,7 +47,7 @@ def test_an_application_may_be_started_again_in_another_event_loop(sqlite_url: s
 
     for _ in range(3):
         asyncio.run(once())
-    with sqlite3.connect(context.database.url.database or "") as database:
+    with contextlib.closing(sqlite3.connect(context.database.url.database or "")) as database:
         assert database.execute("SELECT count(*) FROM scheduler_nodes").fetchone() == (0,)
 
 
@@ -114,6 +114,31 @@ async def _turns(number: int) -> None:
     """Let everything that can go on go on; nothing here waits for anything outside."""
     for _ in range(number):
         await asyncio.sleep(0)
+
+
+async def test_a_heartbeat_that_hangs_costs_the_runs_their_trust(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that died without a word: another node takes over when the lease is out."""
+    stopped = asyncio.Event()
+
+    async def until_cancelled(parameters: dict[str, Any]) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def hangs(*_arguments: Any) -> set[str]:
+        while True:  # a driver that does not let go
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(5)
+                return set()
+
+    monkeypatch.setattr(CompletionStatements, "heartbeat", hangs)
+    async with running_app(sqlite_url, until_cancelled, enabled=True, lease_seconds=1, drain_timeout_seconds=0) as app:
+        await app.schedule("until_cancelled")
+        async with asyncio.timeout(20):
+            await stopped.wait()
 
 
 async def test_a_stop_ends_while_somebody_else_holds_the_database(

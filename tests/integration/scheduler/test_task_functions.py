@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -285,6 +286,30 @@ async def test_a_thread_that_ignores_its_timeout_keeps_its_slot_and_is_shown(dat
             release.set()
         await running
         assert (await app.service.status()).unwrap()["slots"]["used"] == 0
+
+
+async def test_what_ended_while_the_loop_stood_still_is_not_late(database_url: str) -> None:
+    """Another task blocked the loop past the timeout; this one's work was done long before."""
+    asleep = asyncio.Event()
+
+    async def naps(parameters: dict[str, Any]) -> str:
+        async def nap() -> str:
+            asleep.set()
+            await asyncio.sleep(0.001)
+            return "rested"
+
+        return await asyncio.create_task(nap())
+
+    async def blocks(parameters: dict[str, Any]) -> None:
+        await asleep.wait()
+        time.sleep(1.2)
+
+    async with running_app(database_url, naps, blocks, clock=manual_clock()) as app:
+        await app.schedule("naps", timeout_seconds=1)
+        await app.schedule("blocks")
+        napped, blocked = await app.run_due()
+        assert (napped["state"], napped["result"]) == ("succeeded", "rested")
+        assert blocked["state"] == "succeeded"
 
 
 async def test_cpu_time_is_that_of_the_function_alone(database_url: str) -> None:

@@ -74,8 +74,8 @@ def register(context):
 
 def test_a_module_may_look_up_its_own_service(make: MakeModule) -> None:
     """What it registered a line before."""
-    source = BILLING + '    assert context.get_service("billing.prices")\n'
-    context_of(make("billing", source))
+    source = BILLING + '    context.register_service("billing.catalogue", [*context.get_service("billing.prices")])\n'
+    assert context_of(make("billing", source)).get_service("billing.catalogue") == ["chair"]
 
 
 def test_an_unknown_service_is_reported_with_what_is_known(make: MakeModule) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -130,14 +129,13 @@ def test_without_an_anchor_the_skipped_day_is_stepped_over() -> None:
 
 
 def test_two_centuries_of_seconds_are_counted_at_once() -> None:
+    """By arithmetic: whoever stepped through them would not be done before the test's time is up."""
     trigger = every("1 second", schedule_time="2000-01-01T00:00:00Z")
-    started = time.perf_counter()
     assert trigger.count_between(at("2026-01-01"), at("2027-01-01")) == 365 * 86_400
     assert trigger.previous_before(at("2199-12-31")) == at("2199-12-30T23:59:59")
     assert (
         trigger.count_between(at("1900-01-01"), at("2500-01-01")) == (at("2200-01-01") - at("2000-01-01")).days * 86_400
     )
-    assert time.perf_counter() - started < 0.01
 
 
 @pytest.mark.parametrize("interval", ["1 second", "1 hour", "1 day", "1 month", "1 year", "200 years"])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -284,9 +284,12 @@ def _running_row(claim: Claim, request: ClaimRequest) -> dict[str, Any]:
 
 
 async def _next_due(connection: AsyncConnection, request: ClaimRequest) -> datetime | None:
+    # Not min(): PostgreSQL would read every waiting execution with its event for it.
+    fires = select(EVENTS.c.next_execution).where(_fireable(request), EVENTS.c.next_execution.is_not(None))
+    starts = select(EXECUTIONS.c.run_at).where(_startable(request))
     query = select(
-        select(func.min(EVENTS.c.next_execution)).where(_fireable(request)).scalar_subquery(),
-        select(func.min(EXECUTIONS.c.run_at)).where(_startable(request)).scalar_subquery(),
+        fires.order_by(EVENTS.c.next_execution).limit(1).scalar_subquery(),
+        starts.order_by(EXECUTIONS.c.run_at).limit(1).scalar_subquery(),
     )
     try:
         row = (await connection.execute(query)).one()
