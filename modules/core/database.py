@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, MetaData, event, make_url
+from sqlalchemy import URL, MetaData, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -34,6 +34,7 @@ STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
 TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 ATTEMPTS = 5
+ALONE_LOCK = 7_240_519_663  # that of the migrations is one less
 # A server that has gone away without a word is noticed within half a minute. Parameters in the URL win.
 _CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
     "psycopg": {
@@ -133,6 +134,15 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A write transaction: committed at the end of the block, rolled back by an exception."""
         async with self.write_engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[AsyncConnection]:
+        """A write transaction that no other process has at the same time: for making tables and their first rows,
+        where several start at once."""
+        async with self.transaction() as connection:
+            if self.dialect_name != "sqlite":  # there every write transaction is alone
+                await connection.execute(select(func.pg_advisory_xact_lock(ALONE_LOCK)))
             yield connection
 
     @asynccontextmanager

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+from sqlalchemy import func, select
+
+from modules.cli.local import EXAMPLES
+from modules.core.app_context import AppContext
+from modules.core.settings import AppSettings
+from modules.standard.data_export.models import User
 from tests.acceptance.test_rest_specification import EXPORT
 from tests.support.server import patience, serving
 
@@ -46,3 +54,24 @@ def test_examples_do_not_load_by_themselves(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         modules = {item["module_id"] for item in server.get("/task-types")["task_types"]}
         assert modules == {"core.scheduler"}
+
+
+async def test_several_nodes_may_start_with_the_examples_at_once(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDARD_FILE_UPLOAD_DIRECTORY", str(tmp_path / "uploads"))
+    settings = AppSettings.load(
+        database_url=database_url,
+        data_dir=tmp_path,
+        modules=EXAMPLES,
+        module_settings={"core.scheduler": {"enabled": False}},
+    )
+    nodes = [AppContext(settings) for _ in range(4)]
+    await asyncio.gather(*(node.start() for node in nodes))
+    try:
+        async with nodes[0].database.read() as connection:
+            assert (await connection.execute(select(func.count()).select_from(User))).scalar_one() == 5
+        scheduler = nodes[0].get_service("core.scheduler.service")
+        assert len((await scheduler.list_tasks()).unwrap()["tasks"]) == 9
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))

@@ -47,7 +47,7 @@ class DataExportModule:
 
     async def start(self, context: AppContext) -> None:
         """Phase 2: the table with its users, then the schedules, each made once however often this starts."""
-        async with context.database.transaction() as connection:
+        async with context.database.alone() as connection:
             await connection.run_sync(ExampleBase.metadata.create_all)
             if (await connection.execute(select(func.count()).select_from(User))).scalar_one() == 0:
                 await connection.execute(insert(User), self._example_users())

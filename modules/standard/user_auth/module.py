@@ -29,7 +29,7 @@ class UserAuthModule:
 
     async def start(self, context: AppContext) -> None:
         """Phase 2."""
-        async with context.database.transaction() as connection:
+        async with context.database.alone() as connection:
             await connection.run_sync(ExampleBase.metadata.create_all)
         scheduler: SchedulerService = context.get_service("core.scheduler.service")
         registered = await scheduler.register_cleanup_task(

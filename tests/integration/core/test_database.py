@@ -305,3 +305,22 @@ async def test_a_closed_database_says_so(things: Database) -> None:
     await things.open()
     await things.open()
     assert await count_of(things) == 0
+
+
+async def test_who_is_alone_keeps_others_out(database_url: str) -> None:
+    """Several nodes make their tables and first rows at their start: one after the other."""
+    one, two = Database(database_url), Database(database_url)
+    await one.open()
+    await two.open()
+
+    async def enter() -> None:
+        async with two.alone():
+            pass
+
+    async with one.alone():
+        other = asyncio.create_task(enter())
+        done, _ = await asyncio.wait({other}, timeout=0.3)
+        assert not done
+    await other
+    await one.close()
+    await two.close()
