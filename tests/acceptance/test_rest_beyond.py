@@ -288,6 +288,16 @@ async def test_what_a_browser_sends_for_another_site_is_refused(
         assert reading.status_code == (403 if "Host" in headers else 200)
 
 
+async def test_an_open_door_is_for_this_machine_only(sqlite_url: str) -> None:
+    """However the server was bound: uvicorn can be told another address than APP_HOST."""
+    app = app_for(sqlite_url, auth_required=False, enabled=False)
+    async with app.router.lifespan_context(app):
+        for address, status in (("127.0.0.1", 200), ("::1", 200), ("testclient", 200), ("192.0.2.7", 403)):
+            transport = httpx.ASGITransport(app=app, client=(address, 50_000))
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                assert (await client.get(f"{BASE}/tasks")).status_code == status
+
+
 async def test_a_misspelt_filter_is_told(api: httpx.AsyncClient) -> None:
     answer = await api.get("/tasks", params={"stauts": "cancelled"})
     assert answer.status_code == 422
