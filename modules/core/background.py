@@ -21,6 +21,15 @@ def backoff_seconds(failures: int) -> float:
     return min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), LAST_BACKOFF)
 
 
+async def ended(task: asyncio.Task[Any], patience: float) -> bool:
+    """Wait for the task to end, and cut it off after `patience` seconds: False when it had to be."""
+    done, _ = await asyncio.wait((task,), timeout=patience)
+    if not done:
+        task.cancel()
+        await asyncio.wait((task,), timeout=patience)
+    return bool(done)
+
+
 _left_alone: set[asyncio.Task[Any]] = set()
 
 
@@ -111,11 +120,8 @@ class BackgroundLoop:
             return
         self._stopping.set()
         self._wake.set()
-        done, _ = await asyncio.wait((task,), timeout=patience)
-        if not done:
-            logger.error("%s: the tick under way does not end and is cut off", self.name)
-            task.cancel()
-            await asyncio.wait((task,), timeout=patience)
+        if not await ended(task, patience):
+            logger.error("%s: the tick under way did not end and was cut off", self.name)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

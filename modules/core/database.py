@@ -105,6 +105,7 @@ class Database:
                 self._open_sqlite()
             else:
                 self._open_postgresql()
+            # Where several open a new file at once, SQLite may refuse the change to WAL without waiting for its turn.
             await self._again_while_transient(self._check)
         except (NoSuchModuleError, ModuleNotFoundError) as error:
             await self.close()
@@ -211,7 +212,6 @@ class Database:
         self._write = self._read = engine
 
     async def _check(self) -> None:
-        # Where several open a new file at once, SQLite may refuse the change to WAL without waiting for its turn.
         async with self.write_engine.connect() as connection:
             if self.dialect_name != "sqlite":
                 await connection.exec_driver_sql("SELECT 1")

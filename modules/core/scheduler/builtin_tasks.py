@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,11 +39,6 @@ class CleanupParameters(BaseModel):
     config_id: StrictStr
 
 
-def log_folder(data_dir: Path) -> Path:
-    """Where `cleanup_old_logs` looks: let the application write its log files there."""
-    return Path(os.path.abspath(data_dir / "logs"))  # noqa: PTH100  # abspath also removes ".."
-
-
 def allow_log_folder(targets: CleanupTargets, folder: Path) -> str | None:
     """Allow log files in the folder to be deleted, or return what to do so that they can be.
 
@@ -62,7 +56,7 @@ def allow_log_folder(targets: CleanupTargets, folder: Path) -> str | None:
 def register_builtin_tasks(app_context: AppContext, housekeeper: Housekeeper, targets: CleanupTargets) -> None:
     """Register `core.scheduler.run_cleanup` and `core.scheduler.cleanup_old_logs`."""
     runtime = Runtime.of(app_context)
-    folder = log_folder(app_context.settings.data_dir)
+    folder = app_context.settings.data_dir / "logs"
     advice = allow_log_folder(targets, folder)
 
     async def run_cleanup(parameters: CleanupParameters) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
 from modules.core.scheduler.triggers import trigger_from_spec
 
 _RULE_FIELDS = ("interval_type", "interval_value", "interval", "cron_expression")
-_SCHEDULE_FIELDS = (*(set(ScheduleConfig.model_fields) - {"max_executions"}),)
+_SCHEDULE_FIELDS = set(ScheduleConfig.model_fields) - {"max_executions"}
 _PLAIN_COLUMNS = {
     "name": "name",
     "description": "description",
@@ -98,7 +98,7 @@ def edit(
     if "max_executions" in changes:
         values["max_executions"] = _checked_limit(event, changes["max_executions"])
     missed: tuple[Missed, ...] = ()
-    given = [field for field in _SCHEDULE_FIELDS if field in changes]
+    given = _SCHEDULE_FIELDS & changes.keys()
     # A raised limit gives a finished task its fire times back; otherwise the limit leaves them as they are.
     if given or ("max_executions" in changes and event.next_execution is None):
         schedule, missed = _new_schedule(event, changes, now, default_timezone)

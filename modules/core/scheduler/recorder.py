@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from dataclasses import replace
 
-from modules.core.background import backoff_seconds
+from modules.core.background import backoff_seconds, ended
 from modules.core.errors import Unavailable
 from modules.core.scheduler.db_ops import Finished
 from modules.core.scheduler.outcomes import Outcome
@@ -57,10 +57,7 @@ class Recorder:
             return
         self._stopping.set()
         self._arrived.set()
-        done, _ = await asyncio.wait((task,), timeout=patience)
-        if not done:
-            task.cancel()
-            await asyncio.wait((task,), timeout=patience)
+        if not await ended(task, patience):
             logger.error("%d outcomes could not be written before the stop; they will be recovered", len(self._queue))
         for _, future in self._queue:
             future.cancel()

@@ -39,7 +39,7 @@ class DataExportModule:
     def register(self, context: AppContext) -> None:
         """Phase 1."""
         self._context = context
-        self._folder: Path = context.settings.data_dir.absolute() / "exports"
+        self._folder: Path = context.settings.data_dir / "exports"
         tasks = context.get_service("core.scheduler.tasks")
         tasks.register(self.MODULE_ID, self.export_users, name="export_users_to_csv")
         tasks.register(self.MODULE_ID, self.export_users)

@@ -189,9 +189,29 @@ async def test_a_data_folder_that_belongs_to_the_system_stops_no_start(
 
 
 @pytest.mark.parametrize("data_dir", ["../data", "x/../../data"])
-async def test_a_data_folder_may_be_written_with_dots(sqlite_url: str, tmp_path: Path, data_dir: str) -> None:
-    from modules.core.scheduler.builtin_tasks import allow_log_folder, log_folder
-    from modules.core.scheduler.cleanup import CleanupTargets
+async def test_a_data_folder_may_be_written_with_dots(
+    sqlite_url: str, tmp_path: Path, data_dir: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_app(sqlite_url, work, clock=manual_clock(), data_dir=Path(data_dir)) as app:
+        logs = tmp_path.parent / "data" / "logs"
+        target, _ = app.context.get_service("core.scheduler.cleanup").directory(str(logs))
+        assert target.root == logs
+        assert "APP_DATA_DIR" not in caplog.text
 
-    assert log_folder(Path(data_dir)) == tmp_path.parent / "data" / "logs"
-    assert allow_log_folder(CleanupTargets(), log_folder(Path(data_dir))) is None
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("parameters", "'{half'"), ("next_execution", "'never'"), ("version", "'first'")]
+)
+async def test_a_damaged_task_of_a_cleanup_is_mended_by_registering_again(
+    sqlite_url: str, column: str, value: str
+) -> None:
+    """Modules register at every start: one bad row must not keep the application from starting."""
+    async with running_app(sqlite_url, work, clock=manual_clock()) as app:
+        cleanup_id = await register(app, HOURLY)
+        await app.sql(f"UPDATE scheduler_events SET {column} = {value}")
+        assert await register(app, HOURLY) == cleanup_id
+        [task] = await tasks_of(app)
+        assert (task["damaged"], task["parameters"]) == ([], {"config_id": cleanup_id})
+        app.clock.advance(hours=1)
+        [execution] = await app.run_due()
+        assert execution["success"] is True

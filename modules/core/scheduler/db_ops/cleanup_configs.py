@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_models import CleanupConfig, ScheduledEvent
 from modules.core.scheduler.db_ops.base import CLEANUP_CONFIGS, EVENTS, EXECUTIONS, MISSED_RUNS, Statements, read, write
-from modules.core.scheduler.db_ops.salvage import readable_rows
+from modules.core.scheduler.db_ops.salvage import damaged_columns, readable_rows
 from modules.core.scheduler.errors import CleanupNotFound, DuplicateTask
 
 _RULE = ("interval_type", "interval_value", "timezone")
@@ -186,7 +186,8 @@ async def _keep_event(connection: AsyncConnection, config_id: str, event: Mappin
     if current is None:
         await connection.execute(insert(EVENTS).values(**{**event, "parameters": {"config_id": config_id}}))
         return cast(datetime, event["next_execution"])
-    if current.status not in _OVER and all(getattr(current, name) == event[name] for name in _RULE):
+    same_rule = all(getattr(current, name) == event[name] for name in _RULE)
+    if current.status not in _OVER and same_rule and not damaged_columns(current):
         return current.next_execution
     values = {name: event[name] for name in (*_RULE, "anchor_time", "next_execution")} | {
         "status": "pending" if current.status in _OVER else current.status,
@@ -200,7 +201,8 @@ async def _keep_event(connection: AsyncConnection, config_id: str, event: Mappin
 
 async def _event_of(connection: AsyncConnection, unique_key: str) -> ScheduledEvent | None:
     query = select(EVENTS).where(EVENTS.c.unique_key == unique_key, EVENTS.c.status != "cancelled").with_for_update()
-    event = cast(ScheduledEvent | None, (await connection.execute(query)).one_or_none())
+    # However damaged: modules register at every start, which must not fail for one bad row.
+    event: ScheduledEvent | None = next(iter(await readable_rows(connection, query, EVENTS)), None)
     if event is not None and (event.module_id, event.function_name) != RUN_CLEANUP:
         raise DuplicateTask(
             f"The task {event.id} of {event.module_id}.{event.function_name} has the unique key {unique_key!r}, which "
