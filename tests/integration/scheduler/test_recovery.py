@@ -144,6 +144,24 @@ async def test_an_execution_that_cannot_be_read_keeps_no_other_from_being_recove
         await app.service.recovery.tick()
         assert [row["state"] for row in await app.history(broken)] == ["abandoned"]
         assert [row["state"] for row in await app.history(good)] == ["abandoned", "ready"]
+        assert (await app.task(broken))["status"] == "failed", "a one-time task that is over is not pending"
+
+
+async def test_an_attempt_that_is_on_record_already_keeps_no_other_from_being_recovered(app: App) -> None:
+    odd, good = [await app.schedule() for _ in range(2)]
+    await _claim_and_die(app)
+    columns = "event_id, scheduled_for, kind, failures, abandonments, run_at, priority, fence, cancel_requested"
+    await app.sql(
+        f"INSERT INTO scheduler_executions (id, start_time, end_time, success, state, attempt, {columns}) "
+        f"SELECT 'by hand', start_time, start_time, :no, 'failed', 2, {columns} "
+        "FROM scheduler_executions WHERE event_id = :id",
+        id=odd,
+        no=False,
+    )
+    app.clock.advance(LEASE + 1)
+    await app.service.recovery.tick()
+    assert sorted(row["state"] for row in await app.history(odd)) == ["abandoned", "failed"]
+    assert [row["state"] for row in await app.history(good)] == ["abandoned", "ready"]
 
 
 async def test_what_was_claimed_too_long_ago_starts_only_while_it_is_still_held(app: App) -> None:

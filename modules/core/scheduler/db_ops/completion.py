@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, case, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.errors import Unavailable
@@ -146,9 +147,10 @@ class CompletionStatements(Statements):
                 async with connection.begin_nested():
                     await _abandon(connection, [execution_id], settle, now)
             except Exception as error:
-                if not is_unreadable(error):
+                # An IntegrityError: its next attempt is on record already, which nothing here can have written.
+                if not isinstance(error, IntegrityError) and not is_unreadable(error):
                     raise
-                logger.exception("execution %s cannot be read and is closed as abandoned", execution_id)
+                logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
                 await close_unreadable(connection, execution_id, "abandoned", now)
         return lost
 
@@ -196,15 +198,21 @@ class CompletionStatements(Statements):
 
 
 async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
-    """End an execution without reading it or its event, so that it stands in nobody's way."""
+    """End an execution without reading it or its event, so that it stands in nobody's way.
+
+    The event goes on with its next fire time; where it has none left, it has failed.
+    """
     reason = "This execution could not be read from the database; the log has the reason."
     await connection.execute(
         update(EXECUTIONS)
         .where(EXECUTIONS.c.id == execution_id)
         .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
     )
+    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
     await connection.execute(
-        update(EVENTS).where(EVENTS.c.active_execution_id == execution_id).values(active_execution_id=None)
+        update(EVENTS)
+        .where(EVENTS.c.active_execution_id == execution_id)
+        .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
     )
 
 
