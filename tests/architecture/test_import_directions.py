@@ -9,7 +9,18 @@ from tests.support.sources import Source, imports_of, python_files, within
 # The lowest layer first. A file may import its own layer and everything below; an entry stands for its package too.
 LAYERS: list[tuple[str, list[str]]] = [
     ("ground: nothing of ours below", ["core.clock", "core.column_types", "core.errors", "core.ids", "core.session"]),
-    ("core", ["core.background", "core.database", "core.error_handler", "core.module", "core.result", "core.settings"]),
+    (
+        "core",
+        [
+            "core.background",
+            "core.database",
+            "core.direct_connection",
+            "core.error_handler",
+            "core.module",
+            "core.result",
+            "core.settings",
+        ],
+    ),
     ("core: schema", ["core.migrations"]),
     ("core: context", ["core.app_context"]),
     (
@@ -20,11 +31,13 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.cursors",
             "core.scheduler.errors",
             "core.scheduler.execution",
+            "core.scheduler.fairness",
             "core.scheduler.input_rules",
             "core.scheduler.json_gate",
             "core.scheduler.lifecycle",
             "core.scheduler.module_settings",
             "core.scheduler.outcomes",
+            "core.scheduler.pace",
             "core.scheduler.redaction",
             "core.scheduler.status",
         ],
@@ -44,7 +57,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         ],
     ),
     ("scheduler: shared parts", ["core.scheduler.control", "core.scheduler.new_event", "core.scheduler.runtime"]),
-    ("scheduler: settling", ["core.scheduler.settlement", "core.scheduler.task_runner"]),
+    ("scheduler: settling", ["core.scheduler.intake", "core.scheduler.settlement", "core.scheduler.task_runner"]),
     (
         "scheduler: workers",
         [
@@ -55,7 +68,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.recovery",
         ],
     ),
-    ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager"]),
+    ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager", "core.scheduler.running_jobs"]),
     ("scheduler: dispatch", ["core.scheduler.dispatcher"]),
     ("scheduler: service", ["core.scheduler.service"]),
     ("scheduler: doors", ["core.scheduler.api", "core.scheduler.routes"]),

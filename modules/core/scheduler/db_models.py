@@ -97,7 +97,11 @@ class ScheduledEvent(Base):
         # The dispatcher's question: what is due and free to start?
         Index(
             "ix_scheduler_events_due",
+            "priority",
             "next_execution",
+            "id",
+            "module_id",
+            "function_name",
             sqlite_where=text("status = 'pending' AND active_execution_id IS NULL"),
             postgresql_where=text("status = 'pending' AND active_execution_id IS NULL"),
         ),
@@ -157,7 +161,9 @@ class EventExecution(Base):
         Index("ix_scheduler_executions_end_time", "end_time"),
         Index(
             "ix_scheduler_executions_ready",
+            "priority",
             "run_at",
+            "id",
             sqlite_where=text("state = 'ready'"),
             postgresql_where=text("state = 'ready'"),
         ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from modules.core.clock import Clock
+from modules.core.clock import Clock, SystemClock
 from modules.core.database import Database
 from modules.core.ids import new_id
 from modules.core.scheduler.db_ops import DbOps
@@ -30,7 +31,12 @@ class Runtime:
     registry: TaskRegistry
     session_id: str
     node_id: str = field(default_factory=new_id)
+    draining: bool = False
     rng: random.Random = field(default_factory=random.Random)
+
+    def lease_now(self) -> datetime | None:
+        """The moment by which leases are set and judged; None means the database's own clock, at the statement."""
+        return None if isinstance(self.clock, SystemClock) else self.clock.now()
 
     @classmethod
     def of(cls, app_context: AppContext) -> Runtime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -18,13 +18,13 @@ from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cursors import from_cursor, is_id, to_cursor
-from modules.core.scheduler.db_ops import TaskFilter
+from modules.core.scheduler.db_ops import EventChange, TaskFilter
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound, InvalidTask, TaskNotFound
 from modules.core.scheduler.heartbeat import Heartbeat
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
-from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.job_manager import JobManager, naming
 from modules.core.scheduler.lifecycle import EVENT_STATUSES
 from modules.core.scheduler.preview import Preview, preview
 from modules.core.scheduler.recovery import Recovery
@@ -36,10 +36,12 @@ from modules.core.scheduler.views import execution_view, task_view
 
 if TYPE_CHECKING:
     from modules.core.app_context import AppContext
+    from modules.core.scheduler.db_models import ScheduledEvent
 
 logger = logging.getLogger(__name__)
 
 LONGEST_PAGE = 200
+MOST_AT_ONCE = 10_000
 RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 SILENT_NODES_KEPT = timedelta(days=1)
@@ -59,15 +61,11 @@ class SchedulerService:
         self.trigger_manager = TriggerManager(app_context)
         self.housekeeper = Housekeeper(app_context)
         self.job_manager = JobManager(app_context, self)
-        self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager)
-        self.heartbeat = Heartbeat(
-            self._runtime,
-            executions=lambda: self.job_manager.running,
-            lost=partial(self.job_manager.stop_some, reason="interrupted"),
-        )
         self.recovery = Recovery(
             self._runtime, self.job_manager.settler, alive=lambda: self.job_manager.running, wake=self.wake
         )
+        self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager, self.recovery)
+        self.heartbeat = Heartbeat(self._runtime, executions=lambda: self.job_manager.running, lost=self._lost)
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
@@ -78,6 +76,14 @@ class SchedulerService:
         """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return."""
         return await self.job_manager.create(parse_task_config(task_config))
 
+    @returns_result_or("TASK_SCHEDULING_FAILED")
+    async def schedule_tasks(self, task_configs: Sequence[Mapping[str, Any] | TaskConfig]) -> dict[str, Any]:
+        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`.
+
+        An error names the first task that was refused by its place in the list, counted from 0: `details["index"]`.
+        """
+        return {"tasks": await self.job_manager.create_many(_parse_all(task_configs))}
+
     @returns_result
     async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
         """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
@@ -86,28 +92,26 @@ class SchedulerService:
         """
         runtime, now = self._runtime, self._runtime.clock.now()
         patch = parse_task_patch(changes)
-        await runtime.db_ops.change_task(
+        await self.change(
             _task_id(task_id),
             lambda event: new_event.edit(
                 event, patch, runtime.registry, now, default_timezone=runtime.settings.timezone
             ),
-            now,
             version=patch.version,
         )
-        self.wake()
         return task_view(await runtime.db_ops.get_task(task_id))
 
     @returns_result
     async def cancel_task(self, task_id: str) -> dict[str, Any]:
         """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
-        await self._runtime.db_ops.change_task(_task_id(task_id), control.cancel, self._runtime.clock.now())
+        await self.change(_task_id(task_id), control.cancel)
         return {"task_id": task_id, "status": "cancelled"}
 
     @returns_result
     async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
         """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
         change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
-        await self._runtime.db_ops.change_task(_task_id(task_id), change, self._runtime.clock.now())
+        await self.change(_task_id(task_id), change)
         return {"task_id": task_id, "status": "paused"}
 
     @returns_result
@@ -118,12 +122,10 @@ class SchedulerService:
         runs now.
         """
         now = self._runtime.clock.now()
-        changed = await self._runtime.db_ops.change_task(
+        changed = await self.change(
             _task_id(task_id),
             partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, now)),
-            now,
         )
-        self.wake()
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
 
     @returns_result
@@ -161,7 +163,7 @@ class SchedulerService:
         if not is_id(execution_id):
             raise ExecutionNotFound("There is no such execution: ids look like 0199c0de-0000-7000-8000-000000000000.")
         shown = execution_view(await self._runtime.db_ops.get_execution(execution_id))
-        running_here = self.job_manager.context_of(execution_id)
+        running_here = self.job_manager.jobs.context_of(execution_id)
         return shown | {"progress": running_here.progress_json() if running_here else None}
 
     @returns_result
@@ -208,6 +210,29 @@ class SchedulerService:
     def wake(self) -> None:
         """Something may be due sooner than the dispatcher thinks."""
         self.dispatcher.wake()
+
+    def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """These new events are on disk: whoever can run them has to know when."""
+        self.dispatcher.wake(min(row["next_execution"] for row in rows))
+
+    async def change(
+        self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
+    ) -> EventChange:
+        """Decide and do a change of one event. What is claimed here and has not begun is given back before, and
+        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept."""
+        await self.dispatcher.withdraw(event_id)
+        decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
+        if decided.cancel_waiting:
+            self.dispatcher.cancel(event_id)
+        else:
+            await self.dispatcher.withdraw(event_id)
+        self.job_manager.jobs.note_change(event_id)
+        self.wake()
+        return decided
+
+    def _lost(self, execution_ids: Collection[str]) -> None:
+        self.dispatcher.drop(set(execution_ids))
+        self.job_manager.jobs.stop_some(execution_ids, "interrupted")
 
     @property
     def is_running(self) -> bool:
@@ -256,13 +281,15 @@ class SchedulerService:
             runtime, settings = self._runtime, self._runtime.settings
             await _go_on_after(runtime.db_ops.drain_node(runtime.node_id))
             await self.dispatcher.loop.stop(STEP_PATIENCE)
+            await _go_on_after(self.dispatcher.withdraw_all())
             await self.dispatcher.drain(settings.drain_timeout_seconds)
-            self.job_manager.stop_all("interrupted")
+            self.job_manager.jobs.stop_some(self.job_manager.running, "interrupted")
             await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
             if self.dispatcher.running:
                 logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
+            self.job_manager.jobs.forget()
             await self.heartbeat.stop(STEP_PATIENCE)
             silent_since = runtime.clock.now() - SILENT_NODES_KEPT
             await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, silent_since))
@@ -345,6 +372,20 @@ def _task_id(task_id: str) -> str:
     if not is_id(task_id):
         raise TaskNotFound("There is no such task: ids look like 0199c0de-0000-7000-8000-000000000000.")
     return task_id
+
+
+def _parse_all(configs: Any) -> list[TaskConfig]:
+    if isinstance(configs, str | Mapping) or not isinstance(configs, Sequence):
+        raise InvalidTask("schedule_tasks takes a list of task configurations; for one, use schedule_task.")
+    if not 1 <= len(configs) <= MOST_AT_ONCE:
+        raise InvalidTask(
+            f"schedule_tasks takes 1 to {MOST_AT_ONCE} tasks at once, not {len(configs)}: split the list."
+        )
+    parsed = []
+    for index, config in enumerate(configs):
+        with naming(index):
+            parsed.append(parse_task_config(config))
+    return parsed
 
 
 def _task_filter(status: Any, module_id: Any, recurring: Any, name: Any) -> TaskFilter:

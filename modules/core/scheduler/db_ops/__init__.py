@@ -9,7 +9,9 @@ from modules.core.scheduler.db_ops.changes import (
     ClaimResult,
     EventChange,
     Finished,
+    Look,
     NewExecution,
+    Recorded,
     Settle,
 )
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
@@ -39,7 +41,9 @@ __all__ = [
     "DbOps",
     "EventChange",
     "Finished",
+    "Look",
     "NewExecution",
+    "Recorded",
     "Settle",
     "TaskFilter",
     "cleanup_key",

@@ -10,17 +10,19 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import and_, bindparam, case, delete, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, insert, literal_column, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modules.core.column_types import UtcDateTime
 from modules.core.errors import Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write
-from modules.core.scheduler.db_ops.changes import Finished, Settle
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write, write_in_lane
+from modules.core.scheduler.db_ops.changes import Finished, Look, Recorded, Settle
+from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.firing import Firing
@@ -31,38 +33,63 @@ logger = logging.getLogger(__name__)
 
 RECOVERED_AT_ONCE = 100
 
-_CLOSE = (
-    update(EXECUTIONS)
-    .where(
-        EXECUTIONS.c.id == bindparam("b_id"),
-        EXECUTIONS.c.fence == bindparam("b_fence"),
-        EXECUTIONS.c.state == "running",
-    )
-    .values(
-        state=bindparam("b_state"),
-        success=bindparam("b_success"),
-        result=bindparam("b_result"),
-        error=bindparam("b_error"),
-        error_type=bindparam("b_error_type"),
-        end_time=bindparam("b_end"),
-        duration_ms=bindparam("b_duration"),
-        cpu_ms=bindparam("b_cpu"),
-        lease_expires_at=None,
-    )
+_CLOSED: Final[dict[str, str | ColumnElement[Any]]] = {
+    "state": "state",
+    "success": "success",
+    "result": "result",
+    "error": "error",
+    "error_type": "error_type",
+    "start_time": "start",
+    "end_time": "end",
+    "duration_ms": "duration",
+    "cpu_ms": "cpu",
+    "lateness_ms": "late",
+    "lease_expires_at": null(),
+}
+_CLOSE = UpdateRows(
+    EXECUTIONS, _CLOSED, same_as={"fence": "fence"}, where=[EXECUTIONS.c.state == literal_column("'running'")]
 )
-_SETTLE = (
-    update(EVENTS)
-    .where(EVENTS.c.id == bindparam("b_id"))
-    .values(
-        status=bindparam("b_status"),
-        next_execution=bindparam("b_next"),
-        active_execution_id=bindparam("b_active"),
-        fence=bindparam("b_fence"),
-        execution_count=bindparam("b_count"),
-        last_execution=bindparam("b_last"),
-        last_error=bindparam("b_error"),
-    )
+_SETTLE = UpdateRows(
+    EVENTS,
+    {
+        "status": "status",
+        "next_execution": "next",
+        "active_execution_id": "active",
+        "fence": "fence",
+        "execution_count": "count",
+        "last_execution": "last",
+        "last_error": "error",
+    },
 )
+# What a success does to its event where nothing else has to be decided: its fire times lie ahead.
+_SETTLE_SUCCESS = UpdateRows(
+    EVENTS,
+    {
+        "status": case(
+            (and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None)), "completed"), else_=EVENTS.c.status
+        ),
+        "active_execution_id": null(),
+        "fence": EVENTS.c.fence + 1,
+        "execution_count": EVENTS.c.execution_count + 1,
+        "last_execution": "last",
+        "last_error": null(),
+    },
+    same_as={"active_execution_id": "active"},
+    where=[
+        or_(
+            EVENTS.c.next_execution.is_(None),
+            EVENTS.c.next_execution > bindparam("now", type_=UtcDateTime),
+            EVENTS.c.recurring.is_(False),
+        )
+    ],
+)
+_ATTEMPT = InsertRows(
+    EXECUTIONS,
+    (
+        "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested",
+    ),
+)  # fmt: skip
 
 
 # What settling needs to know, and no more: it is read once for every execution.
@@ -70,7 +97,7 @@ _EXECUTION = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence",
+        "abandonments", "fence", "lateness_ms",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -78,7 +105,7 @@ _EVENT = tuple(
     for name in (
         "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
-        "active_execution_id", "fence", "delivery", "retry",
+        "active_execution_id", "fence", "delivery", "retry", "priority",
     )
 )  # fmt: skip
 
@@ -98,11 +125,38 @@ class _EventDraft:
 
 
 class CompletionStatements(Statements):
-    @write
-    async def complete_executions(
+    async def complete_executions(self, finished: Sequence[Finished], settle: Settle, now: datetime) -> Recorded:
+        """Record these outcomes. Those not among the ids returned had lost their lease: nothing was changed."""
+        plain = all(item.outcome.state == "succeeded" for item in finished)
+        if plain and len({item.event_id for item in finished}) == len(finished):
+            try:
+                await self._complete_successes(finished, now)
+            except _NotSoPlain:
+                pass
+            else:
+                return Recorded({item.execution_id for item in finished})
+        return await self._complete(finished, settle, now)
+
+    @write_in_lane("completion")
+    async def _complete_successes(
+        self, connection: AsyncConnection, finished: Sequence[Finished], now: datetime
+    ) -> None:
+        """Two statements that read nothing first. What `_complete` would have to look at makes them match fewer rows;
+        then nothing is changed, and _NotSoPlain is raised."""
+        ordered = sorted(finished, key=lambda item: item.execution_id)
+        closed = await _CLOSE(connection, [_closed_row(item) for item in ordered])
+        settled = await _SETTLE_SUCCESS(
+            connection,
+            [{"id": item.event_id, "active": item.execution_id, "last": item.start_time} for item in ordered],
+            now=now,
+        )
+        if closed != len(ordered) or settled != len(ordered):
+            raise _NotSoPlain
+
+    @write_in_lane("completion")
+    async def _complete(
         self, connection: AsyncConnection, finished: Sequence[Finished], settle: Settle, now: datetime
-    ) -> set[str]:
-        """Record these outcomes. Returns the ids that were ours to record; the others had lost their lease."""
+    ) -> Recorded:
         wanted = {item.execution_id: item for item in finished}
         query = (
             select(*_EXECUTION)
@@ -112,11 +166,14 @@ class CompletionStatements(Statements):
         )
         rows = cast(list[EventExecution], (await connection.execute(query)).all())
         mine = [(row, wanted[row.id]) for row in rows if row.fence == wanted[row.id].fence]
-        await _close(connection, mine, settle, now)
-        return {row.id for row, _ in mine}
+        next_due = await _close(connection, mine, settle, now)
+        return Recorded({row.id for row, _ in mine}, next_due)
 
-    async def recover(self, node_id: str, alive: Collection[str], settle: Settle, now: datetime) -> list[str]:
-        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts; returns their ids.
+    async def recover(
+        self, node_id: str, alive: Collection[str], settle: Settle, now: datetime
+    ) -> tuple[list[str], Look]:
+        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts; returns their ids,
+        and when the next lease runs out.
 
         `alive` are the executions that this very node still runs: they are its own to close. One that cannot be read
         holds up no other: it is closed without a next attempt.
@@ -132,15 +189,15 @@ class CompletionStatements(Statements):
     @write
     async def _recover(
         self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
-    ) -> list[str]:
+    ) -> tuple[list[str], Look]:
         lost = await _lost_ids(connection, node_id, alive, now)
         await _abandon(connection, lost, settle, now)
-        return lost
+        return lost, await _next_lease(connection, now)
 
     @write
     async def _recover_one_by_one(
         self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
-    ) -> list[str]:
+    ) -> tuple[list[str], Look]:
         lost = await _lost_ids(connection, node_id, alive, now)
         for execution_id in lost:
             try:
@@ -152,7 +209,7 @@ class CompletionStatements(Statements):
                     raise
                 logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
                 await close_unreadable(connection, execution_id, "abandoned", now)
-        return lost
+        return lost, await _next_lease(connection, now)
 
     @write
     async def heartbeat(
@@ -197,6 +254,10 @@ class CompletionStatements(Statements):
         await connection.execute(delete(NODES).where((NODES.c.id == node_id) | (NODES.c.heartbeat_at < silent_since)))
 
 
+class _NotSoPlain(Exception):
+    """Something arrived meanwhile that has to be looked at: a lost lease, an overlap, a change of the task."""
+
+
 async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
     """End an execution without reading it or its event, so that it stands in nobody's way.
 
@@ -214,6 +275,16 @@ async def close_unreadable(connection: AsyncConnection, execution_id: str, state
         .where(EVENTS.c.active_execution_id == execution_id)
         .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
     )
+
+
+async def _next_lease(connection: AsyncConnection, now: datetime) -> Look:
+    query = (
+        select(EXECUTIONS.c.lease_expires_at)
+        .where(EXECUTIONS.c.state == literal_column("'running'"))
+        .order_by(EXECUTIONS.c.lease_expires_at)
+        .limit(1)
+    )
+    return Look([], (await connection.execute(query)).scalar(), now)
 
 
 async def _lost_ids(connection: AsyncConnection, node_id: str, alive: Collection[str], now: datetime) -> list[str]:
@@ -241,9 +312,10 @@ async def _close(
     closing: Sequence[tuple[EventExecution, Finished]],
     settle: Settle,
     now: datetime,
-) -> None:
+) -> datetime | None:
+    """Close these executions and settle their events; returns when what follows is due first."""
     if not closing:
-        return
+        return None
     drafts = await _drafts(connection, {row.event_id for row, _ in closing})
     attempts: list[dict[str, Any]] = []
     missed: list[tuple[str, Firing]] = []
@@ -253,7 +325,7 @@ async def _close(
         settlement, skipped = _settled(settle, draft.event, row, outcome, now)
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
-        draft.last_execution = row.start_time
+        draft.last_execution = finished.start_time
         if outcome.state != "interrupted":  # that one is no attempt: it starts again
             draft.count += 1
             draft.last_error = None if outcome.state == "succeeded" else outcome.error
@@ -276,14 +348,18 @@ async def _close(
                     "abandonments": settlement.next_attempt.abandonments,
                     "state": "ready",
                     "run_at": settlement.next_attempt.run_at,
+                    "priority": draft.event.priority,
                     "fence": draft.fence,
+                    "cancel_requested": False,
                 }
             )
-    await connection.execute(_CLOSE, [_closed_row(row, finished) for row, finished in closing])
-    await connection.execute(_SETTLE, [_settled_row(draft) for draft in drafts.values()])
-    if attempts:
-        await connection.execute(insert(EXECUTIONS), attempts)
+    await _CLOSE(connection, [_closed_row(finished) for _, finished in closing])
+    await _SETTLE(connection, [_settled_row(draft) for draft in drafts.values()])
+    await _ATTEMPT(connection, attempts)
     await insert_missed(connection, missed, now)
+    following_moments = [draft.next_execution for draft in drafts.values() if draft.status == "pending"]
+    following_moments += [attempt["run_at"] for attempt in attempts]
+    return min((moment for moment in following_moments if moment is not None), default=None)
 
 
 def _settled(
@@ -315,39 +391,50 @@ async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict
     }
 
 
-def _closed_row(row: EventExecution, finished: Finished) -> dict[str, Any]:
+def _closed_row(finished: Finished) -> dict[str, Any]:
+    outcome = finished.outcome
     return {
-        "b_id": row.id,
-        "b_fence": row.fence,
-        "b_state": finished.outcome.state,
-        "b_success": finished.outcome.state == "succeeded",
-        "b_result": finished.outcome.result,
-        "b_error": finished.outcome.error,
-        "b_error_type": finished.outcome.error_type,
-        "b_end": finished.end_time,
-        "b_duration": finished.duration_ms,
-        "b_cpu": finished.cpu_ms,
+        "id": finished.execution_id,
+        "fence": finished.fence,
+        "state": outcome.state,
+        "success": outcome.state == "succeeded",
+        "result": outcome.result,
+        "error": outcome.error,
+        "error_type": outcome.error_type,
+        "start": finished.start_time,
+        "end": finished.end_time,
+        "duration": finished.duration_ms,
+        "cpu": finished.cpu_ms,
+        "late": finished.lateness_ms,
     }
 
 
 def _settled_row(draft: _EventDraft) -> dict[str, Any]:
     return {
-        "b_id": draft.event.id,
-        "b_status": draft.status,
-        "b_next": draft.next_execution,
-        "b_active": draft.active,
-        "b_fence": draft.fence,
-        "b_count": draft.count,
-        "b_last": draft.last_execution,
-        "b_error": draft.last_error,
+        "id": draft.event.id,
+        "status": draft.status,
+        "next": draft.next_execution,
+        "active": draft.active,
+        "fence": draft.fence,
+        "count": draft.count,
+        "last": draft.last_execution,
+        "error": draft.last_error,
     }
 
 
 def _abandoned(row: EventExecution, now: datetime) -> Finished:
-    outcome = Outcome(
-        "abandoned",
-        error="The process that ran this ended without a word; its lease ran out.",
-        error_type="abandoned",
+    return Finished(
+        execution_id=row.id,
+        event_id=row.event_id,
+        fence=row.fence,
+        outcome=Outcome(
+            "abandoned",
+            error="The process that ran this ended without a word; its lease ran out.",
+            error_type="abandoned",
+        ),
+        start_time=row.start_time,
+        end_time=max(now, row.start_time),
+        duration_ms=max(0.0, (now - row.start_time) / timedelta(milliseconds=1)),
+        cpu_ms=None,
+        lateness_ms=row.lateness_ms,
     )
-    elapsed = (now - row.start_time) / timedelta(milliseconds=1)
-    return Finished(row.id, row.fence, outcome, now, max(0.0, elapsed), None)
