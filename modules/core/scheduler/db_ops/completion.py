@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, insert, literal_column, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, insert, literal_column, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +26,7 @@ from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.firing import Firing
-from modules.core.scheduler.lifecycle import Settlement
+from modules.core.scheduler.lifecycle import NextAttempt, Settlement
 from modules.core.scheduler.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _CLOSED: Final[dict[str, str | ColumnElement[Any]]] = {
     "lease_expires_at": null(),
 }
 _CLOSE = UpdateRows(
-    EXECUTIONS, _CLOSED, same_as={"fence": "fence"}, where=[EXECUTIONS.c.state == literal_column("'running'")]
+    EXECUTIONS, _CLOSED, same_as={"fence": "fence"}, where=lambda _: [EXECUTIONS.c.state == literal_column("'running'")]
 )
 _SETTLE = UpdateRows(
     EVENTS,
@@ -66,22 +66,27 @@ _SETTLE_SUCCESS = UpdateRows(
     EVENTS,
     {
         "status": case(
-            (and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None)), "completed"), else_=EVENTS.c.status
+            (
+                and_(EVENTS.c.status == literal_column("'pending'"), EVENTS.c.next_execution.is_(None)),
+                literal_column("'completed'"),
+            ),
+            else_=EVENTS.c.status,
         ),
         "active_execution_id": null(),
-        "fence": EVENTS.c.fence + 1,
-        "execution_count": EVENTS.c.execution_count + 1,
+        "fence": EVENTS.c.fence + literal_column("1"),
+        "execution_count": EVENTS.c.execution_count + literal_column("1"),
         "last_execution": "last",
         "last_error": null(),
     },
     same_as={"active_execution_id": "active"},
-    where=[
+    where=lambda same: [
         or_(
             EVENTS.c.next_execution.is_(None),
-            EVENTS.c.next_execution > bindparam("now", type_=UtcDateTime),
+            EVENTS.c.next_execution > same["now"],
             EVENTS.c.recurring.is_(False),
         )
     ],
+    same={"now": UtcDateTime()},
 )
 _ATTEMPT = InsertRows(
     EXECUTIONS,
@@ -147,7 +152,7 @@ class CompletionStatements(Statements):
         closed = await _CLOSE(connection, [_closed_row(item) for item in ordered])
         settled = await _SETTLE_SUCCESS(
             connection,
-            [{"id": item.event_id, "active": item.execution_id, "last": item.start_time} for item in ordered],
+            [(item.event_id, item.execution_id, item.start_time) for item in ordered],
             now=now,
         )
         if closed != len(ordered) or settled != len(ordered):
@@ -317,8 +322,9 @@ async def _close(
     if not closing:
         return None
     drafts = await _drafts(connection, {row.event_id for row, _ in closing})
-    attempts: list[dict[str, Any]] = []
+    attempts: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
+    moments: list[datetime | None] = []
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
@@ -335,31 +341,15 @@ async def _close(
             draft.active = following
         missed.append((row.event_id, skipped))
         if following and settlement.next_attempt:
-            attempts.append(
-                {
-                    "id": following,
-                    "event_id": row.event_id,
-                    "start_time": settlement.next_attempt.run_at,
-                    "trace_session_id": row.trace_session_id,
-                    "scheduled_for": row.scheduled_for,
-                    "kind": row.kind,
-                    "attempt": settlement.next_attempt.number,
-                    "failures": settlement.next_attempt.failures,
-                    "abandonments": settlement.next_attempt.abandonments,
-                    "state": "ready",
-                    "run_at": settlement.next_attempt.run_at,
-                    "priority": draft.event.priority,
-                    "fence": draft.fence,
-                    "cancel_requested": False,
-                }
-            )
+            attempts.append(_attempt_row(row, following, settlement.next_attempt, draft))
+            moments.append(settlement.next_attempt.run_at)
+        elif draft.status == "pending":
+            moments.append(draft.next_execution)
     await _CLOSE(connection, [_closed_row(finished) for _, finished in closing])
     await _SETTLE(connection, [_settled_row(draft) for draft in drafts.values()])
     await _ATTEMPT(connection, attempts)
     await insert_missed(connection, missed, now)
-    following_moments = [draft.next_execution for draft in drafts.values() if draft.status == "pending"]
-    following_moments += [attempt["run_at"] for attempt in attempts]
-    return min((moment for moment in following_moments if moment is not None), default=None)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _settled(
@@ -391,35 +381,54 @@ async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict
     }
 
 
-def _closed_row(finished: Finished) -> dict[str, Any]:
+def _closed_row(finished: Finished) -> tuple[Any, ...]:
     outcome = finished.outcome
-    return {
-        "id": finished.execution_id,
-        "fence": finished.fence,
-        "state": outcome.state,
-        "success": outcome.state == "succeeded",
-        "result": outcome.result,
-        "error": outcome.error,
-        "error_type": outcome.error_type,
-        "start": finished.start_time,
-        "end": finished.end_time,
-        "duration": finished.duration_ms,
-        "cpu": finished.cpu_ms,
-        "late": finished.lateness_ms,
-    }
+    return (
+        finished.execution_id,
+        finished.fence,
+        outcome.state,
+        outcome.state == "succeeded",
+        outcome.result,
+        outcome.error,
+        outcome.error_type,
+        finished.start_time,
+        finished.end_time,
+        finished.duration_ms,
+        finished.cpu_ms,
+        finished.lateness_ms,
+    )
 
 
-def _settled_row(draft: _EventDraft) -> dict[str, Any]:
-    return {
-        "id": draft.event.id,
-        "status": draft.status,
-        "next": draft.next_execution,
-        "active": draft.active,
-        "fence": draft.fence,
-        "count": draft.count,
-        "last": draft.last_execution,
-        "error": draft.last_error,
-    }
+def _settled_row(draft: _EventDraft) -> tuple[Any, ...]:
+    return (
+        draft.event.id,
+        draft.status,
+        draft.next_execution,
+        draft.active,
+        draft.fence,
+        draft.count,
+        draft.last_execution,
+        draft.last_error,
+    )
+
+
+def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, draft: _EventDraft) -> tuple[Any, ...]:
+    return (
+        attempt_id,
+        row.event_id,
+        attempt.run_at,
+        row.trace_session_id,
+        row.scheduled_for,
+        row.kind,
+        attempt.number,
+        attempt.failures,
+        attempt.abandonments,
+        "ready",
+        attempt.run_at,
+        draft.event.priority,
+        draft.fence,
+        False,
+    )
 
 
 def _abandoned(row: EventExecution, now: datetime) -> Finished:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import func, literal, literal_column, null, select, update
+from sqlalchemy import func, literal_column, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -51,18 +51,18 @@ _ADVANCE = UpdateRows(
         "pause_reason": "reason",
     },
     same_as={"fence": "seen"},
-    where=[EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None)],
+    where=lambda _: [EVENTS.c.status == literal_column("'pending'"), EVENTS.c.active_execution_id.is_(None)],
 )
 _START = UpdateRows(
     EXECUTIONS,
     {
-        "state": literal("running"),
+        "state": literal_column("'running'"),
         "node_id": "node",
         "lease_expires_at": "lease",
         "start_time": "start",
         "lateness_ms": "late",
     },
-    where=[EXECUTIONS.c.state == "ready"],
+    where=lambda _: [EXECUTIONS.c.state == literal_column("'ready'")],
 )
 _RUNNING = InsertRows(
     EXECUTIONS,
@@ -74,9 +74,9 @@ _RUNNING = InsertRows(
 )  # fmt: skip
 _RELEASE = UpdateRows(
     EXECUTIONS,
-    {"state": literal("ready"), "node_id": null(), "lease_expires_at": null(), "lateness_ms": null()},
+    {"state": literal_column("'ready'"), "node_id": null(), "lease_expires_at": null(), "lateness_ms": null()},
     same_as={"fence": "fence"},
-    where=[EXECUTIONS.c.state == "running"],
+    where=lambda _: [EXECUTIONS.c.state == literal_column("'running'")],
 )
 
 
@@ -134,7 +134,7 @@ class DispatchStatements(Statements):
     @write
     async def release(self, connection: AsyncConnection, claims: Sequence[Claim]) -> None:
         """Give back what was claimed and not started: any node may take it on, in its turn."""
-        await _RELEASE(connection, [{"id": claim.execution_id, "fence": claim.fence} for claim in claims])
+        await _RELEASE(connection, [(claim.execution_id, claim.fence) for claim in claims])
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
@@ -215,16 +215,17 @@ async def _claim(
         and (event.status != "paused" or row.kind == "manual")
         and admission.take(event.module_id, event.function_name)
     ]
+    lease = looked.database_now + request.lease
     await _START(
         connection,
         [
-            {
-                "id": claim.execution_id,
-                "node": request.node_id,
-                "lease": looked.database_now + request.lease,
-                "start": max(claim.due, request.now),
-                "late": claim.lateness_ms(request.now),
-            }
+            (
+                claim.execution_id,
+                request.node_id,
+                lease,
+                max(claim.due, request.now),
+                claim.lateness_ms(request.now),
+            )
             for claim in claims
         ],
     )
@@ -241,31 +242,23 @@ async def _fire(
     already_ran: bool = False,
 ) -> list[Claim]:
     claims: list[Claim] = []
-    advanced: list[dict[str, Any]] = []
+    advanced: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
     for event in due:
-        values: dict[str, Any] = {
-            "id": event.id,
-            "seen": event.fence,
-            "fired": event.fired_count,
-            "new_fence": event.fence,
-            "active": None,
-            "new_status": "pending",
-            "reason": None,
-        }
+        seen = (event.id, event.fence)
         try:
             firing = request.decide(event, request.now)
         except ModuleError as error:
-            advanced.append(values | {"next": event.next_execution, "new_status": "paused", "reason": _parked(error)})
+            unchanged = (event.next_execution, event.fired_count, event.fence, None)
+            advanced.append((*seen, *unchanged, "paused", _parked(error)))
             continue
         runs = firing.scheduled_for is not None and not already_ran
         if runs and not admission.take(event.module_id, event.function_name):
             continue  # it stays due
-        advanced.append(values)
-        values["next"] = firing.next_execution
         missed.append((event.id, firing))
         if firing.scheduled_for is None or already_ran:
-            values["new_status"] = "pending" if firing.next_execution is not None else "completed"
+            status = "pending" if firing.next_execution is not None else "completed"
+            advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, status, None))
             continue
         claim = Claim(
             event=event,
@@ -279,7 +272,17 @@ async def _fire(
             trace_session_id=event.trace_session_id or request.session_id,
         )
         claims.append(claim)
-        values |= {"fired": event.fired_count + 1, "new_fence": claim.fence, "active": claim.execution_id}
+        advanced.append(
+            (
+                *seen,
+                firing.next_execution,
+                event.fired_count + 1,
+                claim.fence,
+                claim.execution_id,
+                "pending",
+                None,
+            )
+        )
     lease = looked.database_now + request.lease
     await _RUNNING(connection, [_running_row(claim, request, lease) for claim in claims])
     await _ADVANCE(connection, advanced)
@@ -324,27 +327,27 @@ async def _one_due(
         return []
 
 
-def _running_row(claim: Claim, request: ClaimRequest, lease: datetime) -> dict[str, Any]:
+def _running_row(claim: Claim, request: ClaimRequest, lease: datetime) -> tuple[Any, ...]:
     start = max(claim.due, request.now)
-    return {
-        "id": claim.execution_id,
-        "event_id": claim.event.id,
-        "start_time": start,
-        "trace_session_id": claim.trace_session_id,
-        "scheduled_for": claim.scheduled_for,
-        "kind": claim.kind,
-        "attempt": claim.attempt,
-        "failures": 0,
-        "abandonments": 0,
-        "state": "running",
-        "run_at": start,
-        "priority": claim.event.priority,
-        "node_id": request.node_id,
-        "fence": claim.fence,
-        "lease_expires_at": lease,
-        "cancel_requested": False,
-        "lateness_ms": claim.lateness_ms(request.now),
-    }
+    return (
+        claim.execution_id,
+        claim.event.id,
+        start,
+        claim.trace_session_id,
+        claim.scheduled_for,
+        claim.kind,
+        claim.attempt,
+        0,
+        0,
+        "running",
+        start,
+        claim.event.priority,
+        request.node_id,
+        claim.fence,
+        lease,
+        False,
+        claim.lateness_ms(request.now),
+    )
 
 
 def _parked(error: Exception) -> str:

@@ -33,7 +33,8 @@ _NEW: Final = {
 _LATER: Final = {
     "last_execution", "last_error", "active_execution_id", "max_lateness_s", "jitter_s", "pause_reason", "paused_until",
 }  # fmt: skip
-_INSERT = InsertRows(EVENTS, [column.name for column in EVENTS.columns if column.name not in _LATER])
+_COLUMNS: Final = [column.name for column in EVENTS.columns if column.name not in _LATER]
+_INSERT = InsertRows(EVENTS, _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class EventStatements(Statements):
 
     @write_in_lane("schedule")
     async def _insert_events(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-        await _INSERT(connection, [{**_NEW, **row} for row in rows])
+        await _INSERT(connection, [_new_row(row) for row in rows])
 
     async def _insert_each(self, rows: Sequence[Mapping[str, Any]], all_or_none: bool) -> list[ModuleError | None]:
         try:
@@ -95,7 +96,7 @@ class EventStatements(Statements):
         for row in rows:
             try:
                 async with connection.begin_nested():
-                    await _INSERT(connection, [{**_NEW, **row}])
+                    await _INSERT(connection, [_new_row(row)])
             except IntegrityError as error:
                 answers.append(await _why_refused(connection, row, error))
             else:
@@ -188,6 +189,11 @@ class EventStatements(Statements):
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
         return decided
+
+
+def _new_row(given: Mapping[str, Any]) -> tuple[Any, ...]:
+    row = {**_NEW, **given}
+    return tuple(row[name] for name in _COLUMNS)
 
 
 class _Refused(Exception):
