@@ -47,8 +47,8 @@ class Dispatcher:
         async with self._one_tick:
             settings = self._runtime.settings
             free = settings.max_concurrent_tasks - len(self._running)
-            if free <= 0:
-                return settings.poll_ceiling_seconds  # a slot that falls free wakes the loop
+            if free <= 0 or self._runtime.draining:
+                return settings.poll_ceiling_seconds  # a slot that falls free wakes the loop, the end of draining too
             result = await self._claim(free)
             for claim in result.claims:
                 self._start(claim)
@@ -76,9 +76,9 @@ class Dispatcher:
         trusted = runtime.settings.lease_seconds * TRUSTED_SHARE
         while result.claims and runtime.clock.monotonic() - asked > trusted:
             # The loop or the database stood still since the lease was written: only what is still ours may start.
-            asked, now = runtime.clock.monotonic(), runtime.clock.now()
+            asked = runtime.clock.monotonic()
             ids = [claim.execution_id for claim in result.claims]
-            held = await runtime.db_ops.heartbeat(runtime.node_id, ids, now, now + request.lease)
+            held = await runtime.db_ops.extend_leases(runtime.node_id, ids, runtime.lease_now(), request.lease)
             lost = [claim for claim in result.claims if claim.execution_id not in held]
             if lost:
                 logger.warning("%d executions lost their lease before they could start", len(lost))

@@ -17,6 +17,7 @@ from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.salvage import damaged_columns
 
 
@@ -25,6 +26,7 @@ class DbOps(
     DispatchStatements,
     CompletionStatements,
     HistoryStatements,
+    NodeStatements,
     CleanupConfigStatements,
     ApiKeyStatements,
 ):
@@ -39,7 +41,10 @@ __all__ = [
     "DbOps",
     "EventChange",
     "Finished",
+    "Heard",
     "NewExecution",
+    "NodeReport",
+    "Nodes",
     "Settle",
     "TaskFilter",
     "cleanup_key",

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import and_, bindparam, case, delete, insert, select, update
+from sqlalchemy import and_, bindparam, case, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.errors import Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write
 from modules.core.scheduler.db_ops.changes import Finished, Settle
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable
@@ -153,48 +153,6 @@ class CompletionStatements(Statements):
                 logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
                 await close_unreadable(connection, execution_id, "abandoned", now)
         return lost
-
-    @write
-    async def heartbeat(
-        self,
-        connection: AsyncConnection,
-        node_id: str,
-        execution_ids: Collection[str],
-        now: datetime,
-        lease_until: datetime,
-    ) -> set[str]:
-        """Extend the leases of these executions; returns those that this node still holds."""
-        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(heartbeat_at=now))
-        if not execution_ids:
-            return set()
-        statement = (
-            update(EXECUTIONS)
-            .where(
-                EXECUTIONS.c.id.in_(sorted(execution_ids)),
-                EXECUTIONS.c.node_id == node_id,
-                EXECUTIONS.c.state == "running",
-            )
-            .values(lease_expires_at=lease_until)
-            .returning(EXECUTIONS.c.id)
-        )
-        return set((await connection.execute(statement)).scalars())
-
-    @write
-    async def join_node(self, connection: AsyncConnection, node_id: str, version: str, now: datetime) -> None:
-        """Put this process on the list of those that dispatch."""
-        await connection.execute(
-            insert(NODES).values(id=node_id, started_at=now, heartbeat_at=now, version=version, state="running")
-        )
-
-    @write
-    async def drain_node(self, connection: AsyncConnection, node_id: str) -> None:
-        """Show that this process takes on nothing more."""
-        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(state="draining"))
-
-    @write
-    async def leave_node(self, connection: AsyncConnection, node_id: str, silent_since: datetime) -> None:
-        """Take this process off the list, and those that have been silent for long."""
-        await connection.execute(delete(NODES).where((NODES.c.id == node_id) | (NODES.c.heartbeat_at < silent_since)))
 
 
 async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
