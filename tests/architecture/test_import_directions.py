@@ -26,6 +26,7 @@ LAYERS: list[tuple[str, list[str]]] = [
     (
         "scheduler: values and rules",
         [
+            "core.scheduler.cluster_clock",
             "core.scheduler.cpu_meter",
             "core.scheduler.cross_site",
             "core.scheduler.cursors",
@@ -50,6 +51,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.cleanup",
             "core.scheduler.db_ops",
+            "core.scheduler.nodes",
             "core.scheduler.preview",
             "core.scheduler.schemas",
             "core.scheduler.trigger_manager",
@@ -62,6 +64,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: workers",
         [
             "core.scheduler.auth",
+            "core.scheduler.cluster",
             "core.scheduler.heartbeat",
             "core.scheduler.housekeeper",
             "core.scheduler.recorder",

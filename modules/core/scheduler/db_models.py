@@ -9,7 +9,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modules.core.database import Base, Json, UtcDateTime
@@ -198,7 +210,11 @@ class MissedRun(Base):
 
 
 class SchedulerNode(Base):
-    """A process that dispatches. Its id is new at each start; the row goes when the process stops in order."""
+    """A process that dispatches. Its id is new at each start; the row goes when the process stops in order.
+
+    `running` and what follows are as of the last heartbeat; an operator's `drain_requested` is followed by the state
+    as soon as the process has noticed.
+    """
 
     __tablename__ = "scheduler_nodes"
 
@@ -207,6 +223,15 @@ class SchedulerNode(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime)
     version: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(20))
+    host: Mapped[str | None] = mapped_column(String(255))
+    pid: Mapped[int | None] = mapped_column(Integer)
+    slots: Mapped[int | None] = mapped_column(Integer)
+    lease_seconds: Mapped[float | None] = mapped_column(Float)
+    running: Mapped[int] = mapped_column(Integer, server_default="0")
+    drain_requested: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    clock_offset_ms: Mapped[float | None] = mapped_column(Float)
+    loop_block: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    doorbell_port: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (CheckConstraint(_one_of("state", NODE_STATES), name="state"),)
 

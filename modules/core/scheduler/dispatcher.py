@@ -239,9 +239,9 @@ class Dispatcher:
         trusted = runtime.settings.lease_seconds * TRUSTED_SHARE
         while result.claims and runtime.clock.monotonic() - asked > trusted:
             # The loop or the database stood still since the lease was written: only what is still ours may start.
-            asked, now = runtime.clock.monotonic(), runtime.clock.now()
+            asked = runtime.clock.monotonic()
             ids = [claim.execution_id for claim in result.claims]
-            held = await runtime.db_ops.heartbeat(runtime.node_id, ids, now, now + request.lease)
+            held = await runtime.db_ops.extend_leases(runtime.node_id, ids, runtime.lease_now(), request.lease)
             lost = [claim for claim in result.claims if claim.execution_id not in held]
             if lost:
                 logger.warning("%d executions lost their lease before they could start", len(lost))

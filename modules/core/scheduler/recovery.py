@@ -45,7 +45,9 @@ class Recovery:
         runtime = self._runtime
         if (delay := self._seconds_to_go()) > 0:
             return delay
-        ids, look = await runtime.db_ops.recover(runtime.node_id, self._alive(), self._settler, runtime.clock.now())
+        ids, look = await runtime.db_ops.recover(
+            runtime.node_id, self._alive(), self._settler, runtime.clock.now(), runtime.lease_now()
+        )
         self.note(look)
         if not ids:
             return max(self._seconds_to_go(), SOON.total_seconds())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,11 @@ from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler import control, new_event
+from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.cursors import from_cursor, is_id, to_cursor
 from modules.core.scheduler.db_ops import EventChange, TaskFilter
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound, InvalidTask, TaskNotFound
-from modules.core.scheduler.heartbeat import Heartbeat
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager, naming
@@ -44,7 +43,6 @@ LONGEST_PAGE = 200
 MOST_AT_ONCE = 10_000
 RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
-SILENT_NODES_KEPT = timedelta(days=1)
 
 
 class SchedulerService:
@@ -65,7 +63,9 @@ class SchedulerService:
             self._runtime, self.job_manager.settler, alive=lambda: self.job_manager.running, wake=self.wake
         )
         self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager, self.recovery)
-        self.heartbeat = Heartbeat(self._runtime, executions=lambda: self.job_manager.running, lost=self._lost)
+        self.cluster = Cluster(
+            self._runtime, executions=lambda: self.job_manager.running, lost=self._lost, wake=self.wake
+        )
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
@@ -246,10 +246,9 @@ class SchedulerService:
                 return
             runtime = self._runtime
             runtime.node_id = new_id()
-            await runtime.db_ops.join_node(runtime.node_id, package_version(), runtime.clock.now())
+            await self.cluster.join(package_version())
             self._is_running = True
             self.job_manager.recorder.start()
-            self.heartbeat.start()
             self._recovery_loop.start()
             self.dispatcher.start()
 
@@ -290,9 +289,8 @@ class SchedulerService:
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
             self.job_manager.jobs.forget()
-            await self.heartbeat.stop(STEP_PATIENCE)
-            silent_since = runtime.clock.now() - SILENT_NODES_KEPT
-            await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, silent_since))
+            await self.cluster.heartbeat.stop(STEP_PATIENCE)
+            await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, runtime.lease_now()))
 
     def hurry(self) -> None:
         """Cut short the wait for running tasks in a stop under way."""
@@ -311,7 +309,7 @@ class SchedulerService:
             database_answers=answers,
             dispatcher_failures=self.dispatcher.loop.failures,
             recorder_failures=self.job_manager.recorder.failures,
-            heartbeat_failures=self.heartbeat.failures,
+            heartbeat_failures=self.cluster.heartbeat.failures,
             recovery_failures=self._recovery_loop.failures,
             stuck=len(self.job_manager.stuck),
         )
@@ -328,7 +326,7 @@ class SchedulerService:
             "version": package_version(),
             "session_id": runtime.session_id,
             "node_id": runtime.node_id if self._is_running else None,
-            "nodes": await runtime.db_ops.count_nodes(),
+            "nodes": len((await runtime.db_ops.list_nodes(runtime.lease_now())).rows),
             "enabled": vitals.enabled,
             "processing": vitals.processing,
             "database": runtime.database.dialect_name,

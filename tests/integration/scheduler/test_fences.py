@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modules.core.scheduler.db_ops import completion, queues
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
 from tests.integration.scheduler.conftest import work
 from tests.integration.scheduler.test_recovery import LEASE, _claim_and_die, finished
 from tests.support.app import App, manual_clock, running_app
@@ -78,24 +78,14 @@ async def test_each_occurrence_and_each_run_by_hand_has_a_higher_fence(app: App)
 async def test_a_heartbeat_revives_nothing_that_was_closed_and_takes_nothing_of_another_node(app: App) -> None:
     await app.schedule()
     [claim] = await _claim_and_die(app)
-    now = app.clock.now()
-    later = now + timedelta(seconds=LEASE)
-    assert await app.runtime.db_ops.heartbeat("another node", {claim.execution_id}, now, later) == set()
+    now, lease = app.clock.now(), timedelta(seconds=LEASE)
+    assert await app.runtime.db_ops.extend_leases("another node", {claim.execution_id}, now, lease) == set()
     app.clock.advance(LEASE + 1)
     await app.service.recovery.tick()
-    assert await app.runtime.db_ops.heartbeat(app.runtime.node_id, {claim.execution_id}, now, later) == set()
+    assert await app.runtime.db_ops.extend_leases(app.runtime.node_id, {claim.execution_id}, now, lease) == set()
     async with app.context.database.read() as connection:
         rows = (await connection.execute(EXECUTIONS.select().order_by(EXECUTIONS.c.id))).all()
     assert [(row.state, row.lease_expires_at) for row in rows] == [("abandoned", None), ("ready", None)]
-
-
-async def test_a_heartbeat_says_that_the_node_is_alive(app: App) -> None:
-    await app.runtime.db_ops.join_node(app.runtime.node_id, "1", app.clock.now())
-    app.clock.advance(5)
-    now = app.clock.now()
-    assert await app.runtime.db_ops.heartbeat(app.runtime.node_id, (), now, now) == set()
-    async with app.context.database.read() as connection:
-        assert (await connection.execute(NODES.select())).one().heartbeat_at == now
 
 
 async def test_a_pause_between_the_look_and_the_claim_is_kept(

@@ -158,7 +158,7 @@ async def test_looking_for_work_where_there_is_none_costs_nothing(full: App) -> 
     statements = [statement for statement, _ in sent if not statement.startswith("BEGIN")]
     assert len(statements) == 1, "it looks once, and that is all"
     with _sent(full) as sent:
-        lost, look = await db_ops.recover("a node", (), full.service.job_manager.settler, NOON)
+        lost, look = await db_ops.recover("a node", (), full.service.job_manager.settler, NOON, NOON)
     assert (lost, look.next_lease) == ([], NOON + timedelta(seconds=62))
     _check(await _plan_of(full, sent, *LOST), "ix_scheduler_executions_running")
     await _check_what_is_shown(full)
@@ -189,7 +189,9 @@ async def test_a_backlog_is_taken_on_from_its_beginning(full: App) -> None:
             _check(await _plan_of(full, sent, *READY), "ix_scheduler_executions_ready")
     assert kinds == {"manual"}
     with _sent(full) as sent:
-        lost, _ = await db_ops.recover("another node", (), full.service.job_manager.settler, full.clock.now())
+        lost, _ = await db_ops.recover(
+            "another node", (), full.service.job_manager.settler, full.clock.now(), full.clock.now()
+        )
     assert len(lost) == 100
     _check(await _plan_of(full, sent, *LOST), "ix_scheduler_executions_running")
 

@@ -133,14 +133,18 @@ async def test_heartbeats_keep_a_lease_alive(app: App) -> None:
     db_ops, settler = app.runtime.db_ops, app.service.job_manager.settler
     for _ in range(3):
         now = app.clock.now()
-        held = await db_ops.heartbeat(app.runtime.node_id, {claim.execution_id}, now, now + timedelta(seconds=LEASE))
+        lease = timedelta(seconds=LEASE)
+        held = await db_ops.extend_leases(app.runtime.node_id, {claim.execution_id}, now, lease)
         assert held == {claim.execution_id}
         for _ in range(2):  # between two beats, and at the very end of the lease
             app.clock.advance(LEASE / 2)
-            assert await db_ops.recover("another node", (), settler, app.clock.now()) == ([], ANY)
+            assert await db_ops.recover("another node", (), settler, app.clock.now(), app.clock.now()) == ([], ANY)
     assert [row["state"] for row in await app.history(task_id)] == ["running"]
     app.clock.advance(1)
-    assert await db_ops.recover("another node", (), settler, app.clock.now()) == ([claim.execution_id], ANY)
+    assert await db_ops.recover("another node", (), settler, app.clock.now(), app.clock.now()) == (
+        [claim.execution_id],
+        ANY,
+    )
 
 
 async def test_an_execution_that_cannot_be_read_keeps_no_other_from_being_recovered(sqlite_url: str) -> None:
@@ -180,7 +184,9 @@ async def test_what_was_claimed_too_long_ago_starts_only_while_it_is_still_held(
         result = await fire_and_claim(request)
         app.clock.advance(LEASE + 1)
         if lost:
-            await app.runtime.db_ops.recover("another node", (), app.service.job_manager.settler, app.clock.now())
+            await app.runtime.db_ops.recover(
+                "another node", (), app.service.job_manager.settler, app.clock.now(), app.clock.now()
+            )
         return result
 
     ran: list[str] = []
@@ -209,7 +215,7 @@ async def test_a_lease_is_renewed_before_the_start_until_it_can_be_trusted(
     app: App, claiming: float, renewals: list[float]
 ) -> None:
     """For four fifths of its length, counted from before the question: claiming and renewing may take long as well."""
-    fire_and_claim, heartbeat = app.runtime.db_ops.fire_and_claim, app.runtime.db_ops.heartbeat
+    fire_and_claim, extend_leases = app.runtime.db_ops.fire_and_claim, app.runtime.db_ops.extend_leases
     still_to_come = list(renewals)
 
     async def claim_slowly(request: Any) -> Any:
@@ -218,15 +224,15 @@ async def test_a_lease_is_renewed_before_the_start_until_it_can_be_trusted(
             app.clock.advance(claiming)
         return result
 
-    async def renew_slowly(node: str, ids: Any, now: Any, until: Any) -> Any:
-        assert until - now == timedelta(seconds=LEASE)
+    async def renew_slowly(node: str, ids: Any, now: Any, lease: Any) -> Any:
+        assert lease == timedelta(seconds=LEASE)
         assert now == app.clock.now()
-        held = await heartbeat(node, ids, now, until)
+        held = await extend_leases(node, ids, now, lease)
         app.clock.advance(still_to_come.pop(0))
         return held
 
     app.runtime.db_ops.fire_and_claim = claim_slowly  # type: ignore[method-assign]
-    app.runtime.db_ops.heartbeat = renew_slowly  # type: ignore[method-assign]
+    app.runtime.db_ops.extend_leases = renew_slowly  # type: ignore[method-assign]
     await app.schedule()
     assert [row["success"] for row in await app.run_due()] == [True]
     assert still_to_come == []

@@ -15,7 +15,7 @@ from modules.core.app_context import AppContext
 from modules.core.background import backoff_seconds
 from modules.core.scheduler import service
 from modules.core.scheduler.db_ops.base import NODES
-from modules.core.scheduler.db_ops.completion import CompletionStatements
+from modules.core.scheduler.db_ops.nodes import NodeStatements
 from modules.core.scheduler.errors import DatabaseUnavailable
 from modules.core.settings import AppSettings
 from tests.integration.scheduler.conftest import work
@@ -132,7 +132,7 @@ async def test_a_heartbeat_that_hangs_costs_the_runs_their_trust(
                 await asyncio.sleep(5)
                 return set()
 
-    monkeypatch.setattr(CompletionStatements, "heartbeat", hangs)
+    monkeypatch.setattr(NodeStatements, "heartbeat", hangs)
     async with running_app(sqlite_url, until_cancelled, enabled=True, lease_seconds=1, drain_timeout_seconds=0) as app:
         await app.schedule("until_cancelled")
         async with asyncio.timeout(20):

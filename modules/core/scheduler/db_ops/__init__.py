@@ -19,6 +19,7 @@ from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.salvage import damaged_columns
 
 
@@ -27,6 +28,7 @@ class DbOps(
     DispatchStatements,
     CompletionStatements,
     HistoryStatements,
+    NodeStatements,
     CleanupConfigStatements,
     ApiKeyStatements,
 ):
@@ -41,8 +43,11 @@ __all__ = [
     "DbOps",
     "EventChange",
     "Finished",
+    "Heard",
     "Look",
     "NewExecution",
+    "NodeReport",
+    "Nodes",
     "Recorded",
     "Settle",
     "TaskFilter",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, case, delete, insert, literal_column, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +20,8 @@ from modules.core.column_types import UtcDateTime
 from modules.core.errors import Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write, write_in_lane
+from modules.core.scheduler.db_ops import lease_clock
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Finished, Look, Recorded, Settle
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
@@ -175,35 +176,49 @@ class CompletionStatements(Statements):
         return Recorded({row.id for row, _ in mine}, next_due)
 
     async def recover(
-        self, node_id: str, alive: Collection[str], settle: Settle, now: datetime
+        self, node_id: str, alive: Collection[str], settle: Settle, now: datetime, lease_now: datetime | None = None
     ) -> tuple[list[str], Look]:
         """Close executions whose lease ran out, at most 100 at once, and insert their next attempts; returns their ids,
-        and when the next lease runs out.
+        and when the next lease runs out. Leases are judged by `lease_now`, or on PostgreSQL by the database's clock.
 
         `alive` are the executions that this very node still runs: they are its own to close. One that cannot be read
         holds up no other: it is closed without a next attempt.
         """
         try:
-            return await self._recover(node_id, alive, settle, now)
+            return await self._recover(node_id, alive, settle, now, lease_now)
         except Unavailable:
             raise
         except Exception:
             logger.exception("a batch of executions could not be recovered; they are taken one by one")
-            return await self._recover_one_by_one(node_id, alive, settle, now)
+            return await self._recover_one_by_one(node_id, alive, settle, now, lease_now)
 
     @write
     async def _recover(
-        self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
+        self,
+        connection: AsyncConnection,
+        node_id: str,
+        alive: Collection[str],
+        settle: Settle,
+        now: datetime,
+        lease_now: datetime | None,
     ) -> tuple[list[str], Look]:
-        lost = await _lost_ids(connection, node_id, alive, now)
+        moment = await _lease_moment(connection, lease_now)
+        lost = await _lost_ids(connection, node_id, alive, moment)
         await _abandon(connection, lost, settle, now)
-        return lost, await _next_lease(connection, now)
+        return lost, await _next_lease(connection, moment)
 
     @write
     async def _recover_one_by_one(
-        self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
+        self,
+        connection: AsyncConnection,
+        node_id: str,
+        alive: Collection[str],
+        settle: Settle,
+        now: datetime,
+        lease_now: datetime | None,
     ) -> tuple[list[str], Look]:
-        lost = await _lost_ids(connection, node_id, alive, now)
+        moment = await _lease_moment(connection, lease_now)
+        lost = await _lost_ids(connection, node_id, alive, moment)
         for execution_id in lost:
             try:
                 async with connection.begin_nested():
@@ -214,49 +229,7 @@ class CompletionStatements(Statements):
                     raise
                 logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
                 await close_unreadable(connection, execution_id, "abandoned", now)
-        return lost, await _next_lease(connection, now)
-
-    @write
-    async def heartbeat(
-        self,
-        connection: AsyncConnection,
-        node_id: str,
-        execution_ids: Collection[str],
-        now: datetime,
-        lease_until: datetime,
-    ) -> set[str]:
-        """Extend the leases of these executions; returns those that this node still holds."""
-        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(heartbeat_at=now))
-        if not execution_ids:
-            return set()
-        statement = (
-            update(EXECUTIONS)
-            .where(
-                EXECUTIONS.c.id.in_(sorted(execution_ids)),
-                EXECUTIONS.c.node_id == node_id,
-                EXECUTIONS.c.state == "running",
-            )
-            .values(lease_expires_at=lease_until)
-            .returning(EXECUTIONS.c.id)
-        )
-        return set((await connection.execute(statement)).scalars())
-
-    @write
-    async def join_node(self, connection: AsyncConnection, node_id: str, version: str, now: datetime) -> None:
-        """Put this process on the list of those that dispatch."""
-        await connection.execute(
-            insert(NODES).values(id=node_id, started_at=now, heartbeat_at=now, version=version, state="running")
-        )
-
-    @write
-    async def drain_node(self, connection: AsyncConnection, node_id: str) -> None:
-        """Show that this process takes on nothing more."""
-        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(state="draining"))
-
-    @write
-    async def leave_node(self, connection: AsyncConnection, node_id: str, silent_since: datetime) -> None:
-        """Take this process off the list, and those that have been silent for long."""
-        await connection.execute(delete(NODES).where((NODES.c.id == node_id) | (NODES.c.heartbeat_at < silent_since)))
+        return lost, await _next_lease(connection, moment)
 
 
 class _NotSoPlain(Exception):
@@ -280,6 +253,13 @@ async def close_unreadable(connection: AsyncConnection, execution_id: str, state
         .where(EVENTS.c.active_execution_id == execution_id)
         .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
     )
+
+
+async def _lease_moment(connection: AsyncConnection, lease_now: datetime | None) -> datetime:
+    if lease_now is not None:
+        return lease_now
+    moment: datetime = (await connection.execute(select(lease_clock.lease_now(connection, None)))).scalar_one()
+    return moment
 
 
 async def _next_lease(connection: AsyncConnection, now: datetime) -> Look:
