@@ -1,6 +1,6 @@
 """PGQueuer on PostgreSQL. It moves a job from its queue to its log when it has ended; the log is the history.
 
-Best: asyncpg, uvloop (which its own command uses), batches of 500 (also the most outcomes it writes at once).
+Best: asyncpg, uvloop (which its own command uses), batches of 200 (also the most outcomes it writes at once).
 Default: the same with batches of 10. All its tables are logged, as its `durability` is unless one says otherwise.
 """
 
@@ -39,7 +39,7 @@ async def opened(arguments: Namespace) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def running(queuer: PgQueuer, arguments: Namespace) -> AsyncIterator[None]:
-    batch = 500 if arguments.settings == "best" else 10
+    batch = 200 if arguments.settings == "best" else 10
     task = asyncio.create_task(queuer.run(batch_size=batch))
     try:
         yield
