@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def make_run_folder() -> Path:
     return folder
 
 
-def server_url(folder: Path) -> str:
-    """The URL of the run's server, without a database's name; the first caller starts it."""
+def server_url(folder: Path, settings: Mapping[str, str] = SETTINGS) -> str:
+    """The URL of the run's server, without a database's name; the first caller starts it, with these settings."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         address, failure = folder / "address", folder / "failure"
@@ -52,7 +53,7 @@ def server_url(folder: Path) -> str:
             raise PostgresMissing(failure.read_text())
         if not address.exists():
             try:
-                address.write_text(f"postgresql://postgres@127.0.0.1:{_start(folder)}")
+                address.write_text(f"postgresql://postgres@127.0.0.1:{_start(folder, settings)}")
             except PostgresMissing as error:
                 failure.write_text(str(error))
                 raise
@@ -96,7 +97,7 @@ def _version(folder: Path) -> int:
     return int(digits[-1]) if digits else 0
 
 
-def _start(folder: Path) -> int:
+def _start(folder: Path, settings: Mapping[str, str]) -> int:
     binaries = find_binaries()
     if binaries is None:
         raise PostgresMissing(
@@ -114,7 +115,7 @@ def _start(folder: Path) -> int:
     _run(folder, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
     for attempt in range(3):
         port = _free_port()
-        options = {**SETTINGS, "port": str(port), "unix_socket_directories": str(home)}
+        options = {**settings, "port": str(port), "unix_socket_directories": str(home)}
         flags = " ".join(f"-c {name}={value}" for name, value in options.items())
         try:
             _run(folder, binaries / "pg_ctl", "start", "-w", "-D", data, "-l", home / "server.log", "-o", flags)
