@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from modules.core.clock import SystemClock
 from modules.core.database import Database
@@ -113,16 +113,16 @@ async def test_a_node_is_silent_after_three_heartbeats_that_did_not_come(
 async def test_leases_go_by_the_clock_of_postgresql_unless_a_moment_is_given(postgres_url: str, driver: str) -> None:
     database = Database(postgres_url.replace("psycopg", driver))
     await database.open()
+    as_text = text(f"SELECT {LEASE_UNTIL_ON_POSTGRESQL}")
     try:
         async with database.transaction() as connection:
-            given = (await connection.execute(lease_until(connection, NOON, LEASE).select())).scalar_one()
-            assert given == NOON + LEASE
-            text_form = text(f"SELECT {LEASE_UNTIL_ON_POSTGRESQL}")
-            assert (await connection.execute(text_form, {"lease_now": NOON, "lease": LEASE})).scalar_one() == given
+            assert (await connection.execute(select(lease_until(connection, NOON, LEASE)))).scalar_one() == NOON + LEASE
+            given = await connection.execute(as_text, {"lease_now": NOON, "lease": LEASE})
+            assert given.scalar_one() == NOON + LEASE
             before = SystemClock().now()
-            first = (await connection.execute(lease_now(connection, None).select())).scalar_one()
-            second = (await connection.execute(lease_now(connection, None).select())).scalar_one()
-            until = (await connection.execute(text_form, {"lease_now": None, "lease": LEASE})).scalar_one()
+            first = (await connection.execute(select(lease_now(connection, None)))).scalar_one()
+            second = (await connection.execute(select(lease_now(connection, None)))).scalar_one()
+            until = (await connection.execute(as_text, {"lease_now": None, "lease": LEASE})).scalar_one()
         assert before < first < second < until - LEASE < SystemClock().now(), "it stands still in a transaction"
     finally:
         await database.close()
@@ -133,9 +133,7 @@ async def test_sqlite_is_told_the_moment(sqlite_url: str) -> None:
     await database.open()
     try:
         async with database.read() as connection:
-            assert (
-                await connection.execute(lease_until(connection, NOON, LEASE).select())
-            ).scalar_one() == NOON + LEASE
+            assert (await connection.execute(select(lease_until(connection, NOON, LEASE)))).scalar_one() == NOON + LEASE
             with pytest.raises(ValueError, match=r"pass runtime\.lease_now"):
                 lease_now(connection, None)
     finally:
