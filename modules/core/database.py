@@ -92,6 +92,11 @@ class Database:
         )
 
     @property
+    def can_listen(self) -> bool:
+        """Whether LISTEN hears what others NOTIFY."""
+        return self.dialect_name == "postgresql"
+
+    @property
     def write_engine(self) -> AsyncEngine:
         if self._write is None:
             raise Unavailable("The database is not open: use it between the application's start and stop.")

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any
 
 from modules.core.scheduler.cluster_clock import ClusterClock
@@ -13,12 +14,17 @@ from modules.core.scheduler.db_ops import Heard, NodeReport
 from modules.core.scheduler.heartbeat import Heartbeat
 from modules.core.scheduler.nodes import live, node_view, other_leases
 from modules.core.scheduler.runtime import Runtime
+from modules.core.scheduler.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
 
 class Cluster:
-    """Joins and leaves, beats, and drains when asked. `wake()` is called when this node may take on work again."""
+    """Joins, beats, and drains when asked.
+
+    `wake()` is called when there may be something to do: draining is over, or other nodes were not heard for a while.
+    `on_due(at)` and `on_change(event_id)` hand on what they announce.
+    """
 
     def __init__(
         self,
@@ -27,10 +33,19 @@ class Cluster:
         executions: Callable[[], Collection[str]],
         lost: Callable[[Collection[str]], None],
         wake: Callable[[], None],
+        on_due: Callable[[datetime], None] | None = None,
+        on_change: Callable[[str], None] | None = None,
     ) -> None:
         self._runtime = runtime
         self._wake = wake
         self.heartbeat = Heartbeat(runtime, executions, lost, self._told)
+        self.wakeups = Wakeups(
+            runtime,
+            on_due=on_due or (lambda _at: wake()),
+            on_change=on_change or (lambda _event_id: None),
+            on_nodes=self.heartbeat.beat_now,
+            on_reconnect=wake,
+        )
 
     async def measure_clock(self) -> None:
         """Compare this machine's clock with the database's, so that the first decisions go by the right time."""
@@ -44,6 +59,7 @@ class Cluster:
         """Put this process on the list, and let its heart beat."""
         runtime = self._runtime
         await self.measure_clock()
+        await self.wakeups.start()
         clock = runtime.clock
         runtime.draining = False
         report = NodeReport(
@@ -53,6 +69,7 @@ class Cluster:
             pid=os.getpid(),
             slots=runtime.settings.max_concurrent_tasks,
             lease_seconds=runtime.settings.lease_seconds,
+            doorbell_port=self.wakeups.doorbell_port,
             clock_offset_ms=clock.offset_ms if isinstance(clock, ClusterClock) else None,
         )
         await runtime.db_ops.join_node(report, runtime.lease_now())
@@ -69,6 +86,8 @@ class Cluster:
         await self._runtime.db_ops.request_drain(node_id, requested)
         if node_id == self._runtime.node_id:
             self.heartbeat.beat_now()
+        else:
+            self.wakeups.announce_nodes()
 
     async def _compare_leases(self) -> None:
         found = await self._runtime.db_ops.list_nodes(self._runtime.lease_now())

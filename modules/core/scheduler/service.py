@@ -275,6 +275,7 @@ class SchedulerService:
     async def _stop_everything(self) -> None:
         async with self._starting_or_stopping:
             if not self._is_running:
+                await self.cluster.wakeups.stop(STEP_PATIENCE)
                 return
             self._is_running = False
             runtime, settings = self._runtime, self._runtime.settings
@@ -289,6 +290,7 @@ class SchedulerService:
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
             self.job_manager.jobs.forget()
+            await self.cluster.wakeups.stop(STEP_PATIENCE)
             await self.cluster.heartbeat.stop(STEP_PATIENCE)
             await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, runtime.lease_now()))
 

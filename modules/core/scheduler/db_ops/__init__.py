@@ -20,6 +20,7 @@ from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
+from modules.core.scheduler.db_ops.notifications import NotificationStatements
 from modules.core.scheduler.db_ops.salvage import damaged_columns
 
 
@@ -29,6 +30,7 @@ class DbOps(
     CompletionStatements,
     HistoryStatements,
     NodeStatements,
+    NotificationStatements,
     CleanupConfigStatements,
     ApiKeyStatements,
 ):
