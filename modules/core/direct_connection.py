@@ -70,10 +70,17 @@ class DirectWriter:
     def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if self._connection is None or self._connection.closed:
             self._connection = self.engine.connect()
-        with self._connection.begin():
-            # What statements call is there; the cast is the price of one code for two kinds of connection.
-            direct = cast(AsyncConnection, DirectConnection(self._connection))
-            return _to_its_end(cast(Coroutine[Any, Any, T], work(direct)))
+        try:
+            with self._connection.begin():
+                # What statements call is there; the cast is the price of one code for two kinds of connection.
+                direct = cast(AsyncConnection, DirectConnection(self._connection))
+                return _to_its_end(cast(Coroutine[Any, Any, T], work(direct)))
+        except BaseException:
+            # A COMMIT that was refused leaves SQLite inside the transaction: another connection has none behind it.
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+            raise
 
     def _close(self) -> None:
         if self._connection is not None:
