@@ -43,8 +43,8 @@ def make_run_folder() -> Path:
     return folder
 
 
-def server_url(folder: Path) -> str:
-    """The URL of the run's server, without a database's name; the first caller starts it."""
+def server_url(folder: Path, **settings: str) -> str:
+    """The URL of the run's server, without a database's name; the first caller starts it, with these settings."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         address, failure = folder / "address", folder / "failure"
@@ -52,7 +52,7 @@ def server_url(folder: Path) -> str:
             raise PostgresMissing(failure.read_text())
         if not address.exists():
             try:
-                address.write_text(f"postgresql://postgres@127.0.0.1:{_start(folder)}")
+                address.write_text(f"postgresql://postgres@127.0.0.1:{_start(folder, settings)}")
             except PostgresMissing as error:
                 failure.write_text(str(error))
                 raise
@@ -65,6 +65,19 @@ def stop(folder: Path) -> None:
         binaries = Path((folder / "binaries").read_text())
         _run(folder, binaries / "pg_ctl", "stop", "-D", folder / "home" / "data", "-m", "immediate")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def crash(folder: Path) -> None:
+    """End a started server at once, as a crash does: its next start recovers from the write-ahead log."""
+    binaries = Path((folder / "binaries").read_text())
+    _run(folder, binaries / "pg_ctl", "stop", "-w", "-D", folder / "home" / "data", "-m", "immediate")
+
+
+def start_again(folder: Path) -> None:
+    """Start a server that has ended, at the address that it had."""
+    binaries, home = Path((folder / "binaries").read_text()), folder / "home"
+    flags = (folder / "flags").read_text()
+    _run(folder, binaries / "pg_ctl", "start", "-w", "-D", home / "data", "-l", home / "server.log", "-o", flags)
 
 
 def create_database(server: str) -> str:
@@ -96,7 +109,7 @@ def _version(folder: Path) -> int:
     return int(digits[-1]) if digits else 0
 
 
-def _start(folder: Path) -> int:
+def _start(folder: Path, settings: dict[str, str]) -> int:
     binaries = find_binaries()
     if binaries is None:
         raise PostgresMissing(
@@ -114,7 +127,7 @@ def _start(folder: Path) -> int:
     _run(folder, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
     for attempt in range(3):
         port = _free_port()
-        options = {**SETTINGS, "port": str(port), "unix_socket_directories": str(home)}
+        options = {**SETTINGS, **settings, "port": str(port), "unix_socket_directories": str(home)}
         flags = " ".join(f"-c {name}={value}" for name, value in options.items())
         try:
             _run(folder, binaries / "pg_ctl", "start", "-w", "-D", data, "-l", home / "server.log", "-o", flags)
@@ -122,6 +135,7 @@ def _start(folder: Path) -> int:
             if attempt == 2:
                 raise
         else:
+            (folder / "flags").write_text(flags)
             return port
     raise AssertionError("unreachable")
 

@@ -79,6 +79,6 @@ def _claims_in_between(
     for row in evidence.executions:
         if row.event_id != task_id or row.kind in allowed:
             continue
-        claim = claimed_at(evidence.execution_history[row.id])
+        claim = claimed_at(evidence.execution_history.get(row.id, []))
         if claim and call.answered < claim.at < until:
             yield f"Claimed at {claim.at}, after a {call.what} answered at {call.answered}: {row}."

@@ -21,7 +21,7 @@ def the_row_comes_before_the_start(evidence: Evidence) -> Iterator[str]:
         told = line.task_id, line.scheduled_for, line.attempt, line.fence, line.node_id
         if told != (row.event_id, row.scheduled_for, row.attempt, row.fence, row.node_id):
             yield f"The function was told other things than the row holds ({told}): {row}."
-        history = evidence.execution_history[line.execution_id]
+        history = evidence.execution_history.get(line.execution_id, [])
         claim, close = claimed_at(history), closed_at(history)
         if claim is None or claim.at > line.at + evidence.rules.clock_step:
             yield f"Started at {line.at}, claimed at {claim.at if claim else None}: {row}."
@@ -47,7 +47,7 @@ def nothing_starts_early(evidence: Evidence) -> Iterator[str]:
         due = row.run_at if row.attempt > 1 else row.scheduled_for
         if line.at < due:
             yield f"Started at {line.at}, {(due - line.at).total_seconds():.6f} s before {due}: {row}."
-        claim = claimed_at(evidence.execution_history[line.execution_id])
+        claim = claimed_at(evidence.execution_history.get(line.execution_id, []))
         if claim and claim.at + evidence.rules.clock_step < due - evidence.rules.look_ahead:
             yield f"Claimed at {claim.at} for {due}: {row}."
 
