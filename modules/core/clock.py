@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
+
+
+class Timer(Protocol):
+    """Something that will happen, unless it is cancelled."""
+
+    def cancel(self) -> object: ...
 
 
 class Clock(Protocol):
@@ -23,6 +30,9 @@ class Clock(Protocol):
 
     async def sleep_until(self, moment: datetime) -> None:
         """Return at `moment` or at once when it has passed."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` on the running event loop when `seconds` have passed."""
 
 
 class SystemClock:
@@ -44,6 +54,9 @@ class SystemClock:
         never = asyncio.Event()
         while (remaining := (moment - self.now()).total_seconds()) > 0:
             await self.wait(never, min(remaining, 30.0))
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 def thread_cpu_seconds() -> float:

@@ -39,7 +39,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def _to_text(moment: datetime | None) -> str | None:
-    return None if moment is None else _in_utc(moment).replace(tzinfo=None).isoformat(" ", "microseconds")
+    # Without the offset, which is +00:00 by then.
+    return None if moment is None else _in_utc(moment).isoformat(" ", "microseconds")[:26]
 
 
 def _from_text(text: str | None) -> datetime | None:
@@ -49,7 +50,7 @@ def _from_text(text: str | None) -> datetime | None:
 def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a naive datetime cannot be stored: give it a timezone, for example datetime.now(UTC)")
-    return moment.astimezone(UTC)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _aware(moment: datetime) -> datetime:

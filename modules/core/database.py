@@ -3,6 +3,8 @@
 SQLite needs care that SQLAlchemy's defaults do not take (measured: 304 of 400 read-then-write updates lost):
 the driver's own transaction handling is switched off, every write transaction starts with BEGIN IMMEDIATE, so it
 waits for its turn before it reads, and readers use connections that cannot write. The set-up is checked at open().
+Transactions handed to `run()` go through one writer (see direct_connection.py); on PostgreSQL those that are on the
+hot path have connections of their own, which no pool takes back, resets and tests in between.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, MetaData, event, func, make_url, select
+from sqlalchemy import URL, Engine, MetaData, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from modules.core.clock import Clock, SystemClock
 from modules.core.column_types import Json, UtcDateTime
+from modules.core.direct_connection import DirectWriter
 from modules.core.errors import ConfigurationError, Unavailable
 
 __all__ = ["Base", "Database", "Json", "UtcDateTime"]
@@ -34,6 +37,8 @@ STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
 TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 ATTEMPTS = 5
+DISCONNECTS = ("08", "57P0")  # connection exceptions; shutdown, crash, not yet up
+CONNECTS = 3
 ALONE_LOCK = 7_240_519_663  # that of the migrations is one less
 # A server that has gone away without a word is noticed within half a minute. Parameters in the URL win.
 _CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -76,6 +81,8 @@ class Database:
         self._clock = clock or SystemClock()
         self._write: AsyncEngine | None = None
         self._read: AsyncEngine | None = None
+        self._writer: DirectWriter | None = None
+        self._lanes: dict[str, _Lane] = {}
         self.retries = 0
 
     def clone(self) -> Database:
@@ -83,6 +90,11 @@ class Database:
         return Database(
             self.url.render_as_string(hide_password=False), sqlite_synchronous=self._synchronous, clock=self._clock
         )
+
+    @property
+    def can_listen(self) -> bool:
+        """Whether LISTEN hears what others NOTIFY."""
+        return self.dialect_name == "postgresql"
 
     @property
     def write_engine(self) -> AsyncEngine:
@@ -95,6 +107,16 @@ class Database:
         if self._read is None:
             raise Unavailable("The database is not open: use it between the application's start and stop.")
         return self._read
+
+    @property
+    def engines(self) -> list[Engine]:
+        """Every engine that sends statements, as SQLAlchemy's events take them; for instruments and tests."""
+        found = [self.write_engine.sync_engine]
+        if self.read_engine is not self.write_engine:
+            found.append(self.read_engine.sync_engine)
+        if self._writer is not None:
+            found.append(self._writer.engine)
+        return found
 
     async def open(self) -> None:
         """Make the engines and check that they behave. Raises ConfigurationError where they cannot be used."""
@@ -125,6 +147,12 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection. Safe to call twice."""
+        writer, self._writer = self._writer, None
+        lanes, self._lanes = self._lanes, {}
+        if writer is not None:
+            await writer.close()
+        for lane in lanes.values():
+            await lane.close()
         write, self._write = self._write, None
         read, self._read = self._read, None
         for engine in (read, write):
@@ -152,24 +180,42 @@ class Database:
         async with self.read_engine.begin() as connection:
             yield connection
 
-    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]], *, lane: str | None = None) -> T:
         """`work` in one write transaction, tried again with jitter when the database asks for that.
 
-        Serialization failures, deadlocks and a busy SQLite file roll back whole, so trying again is safe.
+        `work` awaits nothing but its connection, and may run more than once: serialization failures, deadlocks, a busy
+        SQLite file and a connection that broke before the commit roll back whole, so trying again is safe. One that
+        broke during the commit is raised: nobody knows whether it was in time.
+        Transactions of one `lane` run one after the other, on PostgreSQL on a connection of their own.
         """
+        worked = False
 
-        async def transaction() -> T:
-            async with self.transaction() as connection:
-                return await work(connection)
+        async def tracked(connection: AsyncConnection) -> T:
+            nonlocal worked
+            worked = False
+            result = await work(connection)
+            worked = True
+            return result
 
-        return await self._again_while_transient(transaction)
+        return await self._again_while_transient(lambda: self._one_transaction(tracked, lane), lambda: worked)
 
-    async def _again_while_transient(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _one_transaction(self, work: Callable[[AsyncConnection], Awaitable[T]], lane: str | None) -> T:
+        if self._writer is not None:
+            return await self._writer.run(work)
+        if lane is not None:
+            return await self._lanes.setdefault(lane, _Lane(self.write_engine)).run(work)
+        async with self.transaction() as connection:
+            return await work(connection)
+
+    async def _again_while_transient(
+        self, work: Callable[[], Awaitable[T]], committing: Callable[[], bool] = lambda: False
+    ) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await work()
-            except DBAPIError as error:
-                if attempt == ATTEMPTS or not is_transient(error):
+            except (DBAPIError, OSError) as error:
+                again = is_transient(error) or (is_disconnect(error) and attempt < CONNECTS and not committing())
+                if attempt == ATTEMPTS or not again:
                     raise
                 self.retries += 1
                 logger.info("rolled back by the database, try %d follows: %s", attempt + 1, _short(error))
@@ -186,9 +232,12 @@ class Database:
         if not path.startswith("file:"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._write = create_async_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
+        writer = create_engine(self.url.set(drivername="sqlite"), connect_args={"check_same_thread": False})
         self._read = create_async_engine(self.url, pool_size=4, max_overflow=4, pool_timeout=60)
-        _set_up_sqlite(self._write, begin="BEGIN IMMEDIATE", synchronous=self._synchronous, query_only=False)
-        _set_up_sqlite(self._read, begin="BEGIN", synchronous=self._synchronous, query_only=True)
+        for engine in (self._write.sync_engine, writer):
+            _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", synchronous=self._synchronous, query_only=False)
+        _set_up_sqlite(self._read.sync_engine, begin="BEGIN", synchronous=self._synchronous, query_only=True)
+        self._writer = DirectWriter(writer)
 
     def _open_postgresql(self) -> None:
         arguments = {
@@ -228,17 +277,61 @@ class Database:
             await connection.rollback()
 
 
-def is_transient(error: DBAPIError) -> bool:
+class _Lane:
+    """Transactions one after the other on a connection that is kept: no check-out, no reset, no test in between."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._turn = asyncio.Lock()
+        self._connection: AsyncConnection | None = None
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self._turn:
+            connection = self._connection
+            if connection is None or connection.closed or connection.invalidated:
+                await self.close()
+                connection = self._connection = await self._engine.connect()
+            try:
+                async with connection.begin():
+                    return await work(connection)
+            except BaseException:
+                # What state it is in nobody knows, least of all after a cancellation in the middle of a statement.
+                await asyncio.shield(self.close())
+                raise
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def is_transient(error: Exception) -> bool:
     """Whether the same transaction may well succeed when it is simply tried again."""
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    if state is not None:
+    if not isinstance(error, DBAPIError):
+        return False
+    if (state := _sqlstate(error)) is not None:
         return state in TRANSIENT_SQLSTATES
     text = str(error.orig)
     return "database is locked" in text or "database table is locked" in text or "database is busy" in text
 
 
-def _set_up_sqlite(engine: AsyncEngine, *, begin: str, synchronous: str, query_only: bool) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
+def is_disconnect(error: Exception) -> bool:
+    """Whether the connection broke or could not be made, so that another one may do."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, ConnectionError)
+    if error.connection_invalidated:
+        return True
+    if (state := _sqlstate(error)) is not None:
+        return state.startswith(DISCONNECTS)
+    return type(error.orig).__module__.startswith("psycopg")  # that it could not connect, it says without a state
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+
+
+def _set_up_sqlite(engine: Engine, *, begin: str, synchronous: str, query_only: bool) -> None:
+    @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
@@ -251,7 +344,7 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str, synchronous: str, query_o
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 

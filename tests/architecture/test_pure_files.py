@@ -20,6 +20,7 @@ PURE_BUT_FOR_ROW_SHAPES = [
     "modules.core.scheduler.control",
     "modules.core.scheduler.cursors",
     "modules.core.scheduler.new_event",
+    "modules.core.scheduler.nodes",
     "modules.core.scheduler.preview",
     "modules.core.scheduler.status",
     "modules.core.scheduler.views",

@@ -70,7 +70,7 @@ def place_for(database: str, folder: Path) -> Iterator[Place]:
     server = postgres.make_run_folder()
     try:
         # An answer must be on disk: this server is crashed on purpose.
-        address = postgres.server_url(server, synchronous_commit="on")
+        address = postgres.server_url(server, {**postgres.SETTINGS, "synchronous_commit": "on"})
         name = postgres.create_database(address)
         yield Place(folder, f"{address}/{name}".replace("postgresql://", "postgresql+psycopg://"), server)
     finally:

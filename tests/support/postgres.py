@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def make_run_folder() -> Path:
     return folder
 
 
-def server_url(folder: Path, **settings: str) -> str:
+def server_url(folder: Path, settings: Mapping[str, str] = SETTINGS) -> str:
     """The URL of the run's server, without a database's name; the first caller starts it, with these settings."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -109,7 +110,7 @@ def _version(folder: Path) -> int:
     return int(digits[-1]) if digits else 0
 
 
-def _start(folder: Path, settings: dict[str, str]) -> int:
+def _start(folder: Path, settings: Mapping[str, str]) -> int:
     binaries = find_binaries()
     if binaries is None:
         raise PostgresMissing(
@@ -127,7 +128,7 @@ def _start(folder: Path, settings: dict[str, str]) -> int:
     _run(folder, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
     for attempt in range(3):
         port = _free_port()
-        options = {**SETTINGS, **settings, "port": str(port), "unix_socket_directories": str(home)}
+        options = {**settings, "port": str(port), "unix_socket_directories": str(home)}
         flags = " ".join(f"-c {name}={value}" for name, value in options.items())
         try:
             _run(folder, binaries / "pg_ctl", "start", "-w", "-D", data, "-l", home / "server.log", "-o", flags)

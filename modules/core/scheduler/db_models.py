@@ -9,7 +9,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modules.core.database import Base, Json, UtcDateTime
@@ -97,7 +109,11 @@ class ScheduledEvent(Base):
         # The dispatcher's question: what is due and free to start?
         Index(
             "ix_scheduler_events_due",
+            "priority",
             "next_execution",
+            "id",
+            "module_id",
+            "function_name",
             sqlite_where=text("status = 'pending' AND active_execution_id IS NULL"),
             postgresql_where=text("status = 'pending' AND active_execution_id IS NULL"),
         ),
@@ -157,7 +173,9 @@ class EventExecution(Base):
         Index("ix_scheduler_executions_end_time", "end_time"),
         Index(
             "ix_scheduler_executions_ready",
+            "priority",
             "run_at",
+            "id",
             sqlite_where=text("state = 'ready'"),
             postgresql_where=text("state = 'ready'"),
         ),
@@ -192,7 +210,11 @@ class MissedRun(Base):
 
 
 class SchedulerNode(Base):
-    """A process that dispatches. Its id is new at each start; the row goes when the process stops in order."""
+    """A process that dispatches. Its id is new at each start; the row goes when the process stops in order.
+
+    `running` and what follows are as of the last heartbeat; an operator's `drain_requested` is followed by the state
+    as soon as the process has noticed.
+    """
 
     __tablename__ = "scheduler_nodes"
 
@@ -201,6 +223,15 @@ class SchedulerNode(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime)
     version: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(20))
+    host: Mapped[str | None] = mapped_column(String(255))
+    pid: Mapped[int | None] = mapped_column(Integer)
+    slots: Mapped[int | None] = mapped_column(Integer)
+    lease_seconds: Mapped[float | None] = mapped_column(Float)
+    running: Mapped[int] = mapped_column(Integer, server_default="0")
+    drain_requested: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    clock_offset_ms: Mapped[float | None] = mapped_column(Float)
+    loop_block: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    doorbell_port: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (CheckConstraint(_one_of("state", NODE_STATES), name="state"),)
 

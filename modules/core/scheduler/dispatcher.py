@@ -1,106 +1,141 @@
-"""The loop: sleep until something is due, take on what fits, hand it to the JobManager."""
+"""The loop: sleep until something is due, take on what fits, start it when its time has come and a slot is free.
+
+What is known to be due is remembered: a task that is scheduled for later costs no statement, and neither does an
+execution that ends. Only a look now and then makes up for what nobody said (another node that scheduled something and
+died, a clock that was set).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
+from collections import deque
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import count
 
 from modules.core.background import BackgroundLoop
-from modules.core.scheduler.db_ops import Claim, ClaimRequest, ClaimResult
+from modules.core.clock import Timer
+from modules.core.scheduler.db_ops import Claim, ClaimRequest, ClaimResult, Look
+from modules.core.scheduler.fairness import Limit, rank
 from modules.core.scheduler.heartbeat import TRUSTED_SHARE
 from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.pace import Pace
+from modules.core.scheduler.recovery import Recovery
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.trigger_manager import TriggerManager
 
 logger = logging.getLogger(__name__)
 
+BATCH = 500
+MOST_UNRECORDED = 1_000  # outcomes on their way to the database; beyond that, taking on more waits
+HELD_BACK = 1.0  # seconds that a claim may wait here for a slot before others may have it
+
 
 class Dispatcher:
     """Fires and claims while there are free slots. `tick` returns its own delay; `run_once` is for tests and tools."""
 
-    def __init__(self, runtime: Runtime, job_manager: JobManager, triggers: TriggerManager) -> None:
+    def __init__(self, runtime: Runtime, job_manager: JobManager, triggers: TriggerManager, recovery: Recovery) -> None:
         self._runtime = runtime
-        self._job_manager = job_manager
+        self._jobs = job_manager.jobs
         self._triggers = triggers
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._recovery = recovery
+        self._pace = Pace()
+        self._due: deque[Claim] = deque()  # they wait for a slot
+        self._early: list[tuple[datetime, int, Claim]] = []  # a heap; they wait for their time
+        self._order = count()
+        self._timer: Timer | None = None
+        self._starting = False
         self._one_tick = asyncio.Lock()
         self._hurry = asyncio.Event()
+        self._taking = False
+        self._changed_meanwhile: set[str] = set()
+        self._must_look = True
+        self._next_due: datetime | None = None
+        self._looked_at = 0.0
+        self._jobs.on_slot = self._slot_is_free
+        self._jobs.on_due = self.wake
         self.loop = BackgroundLoop("core.scheduler dispatcher", self.tick, runtime.clock)
 
     @property
     def running(self) -> int:
         """Taken slots."""
-        return len(self._running)
+        return self._jobs.alive
+
+    @property
+    def waiting(self) -> int:
+        """Claims that wait for their time or for a slot."""
+        return len(self._due) + len(self._early)
+
+    @property
+    def waiting_for_the_database(self) -> bool:
+        """Whether so many outcomes are not on disk yet that taking on more has to wait."""
+        return self._jobs.recorder.waiting > MOST_UNRECORDED
 
     def start(self) -> None:
         # New ones at each start, which may be in another event loop.
         self._one_tick, self._hurry = asyncio.Lock(), asyncio.Event()
+        self._must_look = True
+        self._jobs.begin()
         self.loop.start()
 
-    def wake(self) -> None:
+    def wake(self, at: datetime | None = None) -> None:
+        """Something will be due at `at`; None means that somebody has to look."""
+        if at is None:
+            self._must_look = True
+        elif self._next_due is None or at < self._next_due:
+            self._next_due = at
+        else:
+            return
         self.loop.wake()
 
     async def tick(self) -> float:
         """Take on what is due and fits; returns the seconds until there will be more."""
         async with self._one_tick:
-            settings = self._runtime.settings
-            free = settings.max_concurrent_tasks - len(self._running)
-            if free <= 0:
-                return settings.poll_ceiling_seconds  # a slot that falls free wakes the loop
-            result = await self._claim(free)
-            for claim in result.claims:
-                self._start(claim)
-            if result.next_due is None:
-                return settings.poll_ceiling_seconds
-            seconds = (result.next_due - self._runtime.clock.now()).total_seconds()
-            return min(max(seconds, 0.0), settings.poll_ceiling_seconds)
-
-    async def _claim(self, limit: int) -> ClaimResult:
-        """What this process may start now: claimed, and held by a lease that can be trusted."""
-        runtime = self._runtime
-        request = ClaimRequest(
-            now=runtime.clock.now(),
-            clock=runtime.clock,
-            lease=timedelta(seconds=runtime.settings.lease_seconds),
-            limit=limit,
-            node_id=runtime.node_id,
-            session_id=runtime.session_id,
-            functions=list(runtime.registry.keys()),
-            excluded_events={claim.event.id for claim in self._job_manager.stuck},
-            decide=self._triggers.decide_firing,
-        )
-        asked = runtime.clock.monotonic()
-        result = await runtime.db_ops.fire_and_claim(request)
-        trusted = runtime.settings.lease_seconds * TRUSTED_SHARE
-        while result.claims and runtime.clock.monotonic() - asked > trusted:
-            # The loop or the database stood still since the lease was written: only what is still ours may start.
-            asked, now = runtime.clock.monotonic(), runtime.clock.now()
-            ids = [claim.execution_id for claim in result.claims]
-            held = await runtime.db_ops.heartbeat(runtime.node_id, ids, now, now + request.lease)
-            lost = [claim for claim in result.claims if claim.execution_id not in held]
-            if lost:
-                logger.warning("%d executions lost their lease before they could start", len(lost))
-            result = replace(result, claims=[claim for claim in result.claims if claim.execution_id in held])
-        return result
+            if self._runtime.draining:
+                await self.withdraw_all()
+                return self._runtime.settings.poll_ceiling_seconds
+            await self._give_back_what_waits_long()
+            room = self._room()
+            if room <= 0:  # a slot that falls free wakes the loop
+                return HELD_BACK if self._due or self.waiting_for_the_database else self._ceiling()
+            if self._is_known_to_be_idle():
+                return self._delay()
+            await self._take(min(room, BATCH), self._look_ahead())
+            return self._delay()
 
     async def run_once(self) -> list[str]:
-        """One tick, then wait for everything that runs; returns the ids of the executions that the tick took on."""
-        before = set(self._running)
-        await self.tick()
-        taken = [execution_id for execution_id in self._running if execution_id not in before]
-        while self._running:
-            await asyncio.wait(tuple(self._running.values()))
-        return taken
+        """Take on what is due, then wait until all of it is on record; returns the ids of the executions taken on."""
+        async with self._one_tick:
+            claims = await self._take(self._runtime.settings.max_concurrent_tasks, timedelta(0))
+        await self._jobs.quiet()
+        return [claim.execution_id for claim in claims]
+
+    async def withdraw(self, event_id: str) -> None:
+        """Give back what is claimed of this event and has not begun: its task is about to be changed."""
+        if self._taking:
+            self._changed_meanwhile.add(event_id)
+        await self._give_back([claim for claim in self._claims() if claim.event.id == event_id])
+
+    def cancel(self, event_id: str) -> None:
+        """End what is claimed of this event and has not begun: its task will not start again."""
+        for claim in self._claims():
+            if claim.event.id == event_id:
+                self._remove(claim)
+                self._jobs.cancel_unstarted(claim)
+
+    async def withdraw_all(self) -> None:
+        """Give back everything that has not begun: this process stops, or takes on nothing more."""
+        await self._give_back(self._claims())
 
     async def drain(self, seconds: float) -> None:
         """Wait for what runs, up to `seconds` or until `hurry()`. Stop the loop first."""
-        if not self._running:
+        if not self.running:
             return
-        logger.info("waiting up to %.0f s for %d running tasks", seconds, len(self._running))
+        logger.info("waiting up to %.0f s for %d running tasks", seconds, self.running)
         hurry = asyncio.create_task(self._hurry.wait())
-        everything = asyncio.create_task(asyncio.wait(tuple(self._running.values())))
+        everything = asyncio.create_task(self._jobs.all_ended())
         try:
             await asyncio.wait((hurry, everything), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -114,17 +149,184 @@ class Dispatcher:
 
     async def settled(self, seconds: float) -> None:
         """Wait until every slot is free, up to `seconds`."""
-        if self._running:
-            await asyncio.wait(tuple(self._running.values()), timeout=seconds)
+        everything = asyncio.create_task(self._jobs.all_ended())
+        await asyncio.wait((everything,), timeout=seconds)
+        everything.cancel()
+        await asyncio.wait((everything,))
 
-    def _start(self, claim: Claim) -> None:
-        self._job_manager.hold(claim)
-        task = asyncio.create_task(self._job_manager.run(claim), name=f"execution {claim.execution_id}")
-        self._running[claim.execution_id] = task
-        task.add_done_callback(lambda done: self._freed(claim, done))
+    def drop(self, execution_ids: set[str]) -> None:
+        """Forget claims that have not begun and whose lease was lost."""
+        for claim in self._claims():
+            if claim.execution_id in execution_ids:
+                self._remove(claim)
 
-    def _freed(self, claim: Claim, done: asyncio.Task[None]) -> None:
-        self._running.pop(claim.execution_id, None)
-        if not done.cancelled() and (error := done.exception()) is not None:
-            logger.error("running execution %s failed inside the scheduler", claim.execution_id, exc_info=error)
-        self.loop.wake()
+    # What to do now, as far as it is known without asking.
+
+    def _room(self) -> int:
+        """How many more may be taken on. Nothing while enough is in hand, so that batches stay large."""
+        self._pace.measure(self._jobs.ended, self._runtime.clock.monotonic())
+        slots, ahead = self._runtime.settings.max_concurrent_tasks, self._pace.ahead
+        if len(self._due) > ahead // 2 or self.waiting_for_the_database:
+            return 0
+        return slots + ahead - self.running - len(self._due)
+
+    def _is_known_to_be_idle(self) -> bool:
+        if self._must_look or self._ceiling() <= 0:
+            return False
+        return self._next_due is None or self._next_due > self._runtime.clock.now() + self._look_ahead()
+
+    def _ceiling(self) -> float:
+        """Seconds until somebody has to look, whatever is known."""
+        since = self._runtime.clock.monotonic() - self._looked_at
+        return max(0.0, self._runtime.settings.poll_ceiling_seconds - since)
+
+    def _delay(self) -> float:
+        if self._must_look:
+            return 0.0
+        if self._next_due is None:
+            return self._ceiling()
+        seconds = (self._next_due - self._look_ahead() - self._runtime.clock.now()).total_seconds()
+        return min(max(seconds, 0.0), self._ceiling())
+
+    def _look_ahead(self) -> timedelta:
+        return timedelta(seconds=self._runtime.settings.look_ahead_seconds)
+
+    # Taking on.
+
+    async def _take(self, limit: int, look_ahead: timedelta) -> list[Claim]:
+        self._must_look, self._next_due = False, None  # what is said from here on comes on top
+        runtime = self._runtime
+        request = ClaimRequest(
+            now=runtime.clock.now(),
+            clock=runtime.clock,
+            lease=timedelta(seconds=runtime.settings.lease_seconds),
+            limit=limit,
+            node_id=runtime.node_id,
+            session_id=runtime.session_id,
+            functions=runtime.registry.keys(),
+            excluded_events={claim.event.id for claim in self._jobs.stuck},
+            decide=self._triggers.decide_firing,
+            look_ahead=look_ahead,
+            lease_now=runtime.lease_now(),
+            limits=runtime.registry.limits,
+            room=self._room_of_modules(),
+            head_start=timedelta(seconds=runtime.settings.priority_head_start_seconds),
+        )
+        self._taking = True
+        self._changed_meanwhile.clear()
+        try:
+            result = await self._trusted(request)
+        except BaseException:
+            self._must_look = True
+            raise
+        finally:
+            self._taking = False
+        self._looked_at = runtime.clock.monotonic()
+        if result.look is None:
+            self._must_look = True
+        else:
+            self._note(result.look)
+        changed = [claim for claim in result.claims if claim.event.id in self._changed_meanwhile]
+        self._accept([claim for claim in result.claims if claim not in changed] if changed else result.claims)
+        await self._give_back(changed)
+        return result.claims
+
+    async def _trusted(self, request: ClaimRequest) -> ClaimResult:
+        """What this process may start: claimed, and held by a lease that can be trusted."""
+        runtime = self._runtime
+        asked = runtime.clock.monotonic()
+        result = await runtime.db_ops.fire_and_claim(request)
+        trusted = runtime.settings.lease_seconds * TRUSTED_SHARE
+        while result.claims and runtime.clock.monotonic() - asked > trusted:
+            # The loop or the database stood still since the lease was written: only what is still ours may start.
+            asked = runtime.clock.monotonic()
+            ids = [claim.execution_id for claim in result.claims]
+            held = await runtime.db_ops.extend_leases(runtime.node_id, ids, runtime.lease_now(), request.lease)
+            lost = [claim for claim in result.claims if claim.execution_id not in held]
+            if lost:
+                logger.warning("%d executions lost their lease before they could start", len(lost))
+            result = replace(result, claims=[claim for claim in result.claims if claim.execution_id in held])
+        return result
+
+    def _note(self, look: Look) -> None:
+        self._recovery.note(look)
+        if look.next_due is not None and (self._next_due is None or look.next_due < self._next_due):
+            self._next_due = look.next_due
+
+    def _room_of_modules(self) -> dict[Limit, int]:
+        return {
+            limit: limit.most - self._jobs.held_of_module(limit.module_id)
+            for limit in self._runtime.registry.node_limits
+        }
+
+    # Starting.
+
+    def _accept(self, claims: list[Claim]) -> None:
+        head_start = timedelta(seconds=self._runtime.settings.priority_head_start_seconds)
+        now = self._runtime.clock.now()
+        for claim in sorted(claims, key=lambda claim: rank(claim.due, claim.event.priority, head_start)):
+            self._jobs.hold(claim)
+            if claim.due <= now:
+                self._due.append(claim)
+            else:
+                heapq.heappush(self._early, (claim.due, next(self._order), claim))
+        self._start_what_may()
+
+    def _start_what_may(self) -> None:
+        """Start what is due while there are slots. Never early: a timer that goes off too soon is set again."""
+        if self._starting:
+            return  # a function that could not be called frees its slot at once, and comes back here
+        self._starting = True
+        try:
+            now = self._runtime.clock.now()
+            while self._early and self._early[0][0] <= now:
+                self._due.append(heapq.heappop(self._early)[2])
+            while self._due and self.running < self._runtime.settings.max_concurrent_tasks:
+                self._jobs.start(self._due.popleft())
+        finally:
+            self._starting = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._early:
+            seconds = (self._early[0][0] - self._runtime.clock.now()).total_seconds()
+            self._timer = self._runtime.clock.call_later(max(seconds, 0.0), self._start_what_may)
+
+    def _slot_is_free(self) -> None:
+        if self._starting:
+            return
+        self._start_what_may()
+        if len(self._due) <= self._pace.ahead // 2 and self._has_more():
+            self.loop.wake()
+
+    def _has_more(self) -> bool:
+        return self._must_look or (self._next_due is not None and self._next_due <= self._runtime.clock.now())
+
+    # Giving back.
+
+    def _claims(self) -> list[Claim]:
+        return [*self._due, *(claim for _, _, claim in self._early)]
+
+    def _remove(self, claim: Claim) -> None:
+        self._due = deque(one for one in self._due if one is not claim)
+        self._early = [entry for entry in self._early if entry[2] is not claim]
+        heapq.heapify(self._early)
+        self._jobs.let_go(claim)
+
+    async def _give_back_what_waits_long(self) -> None:
+        """The slots are taken by what runs for long: another node may have some that are free."""
+        if not self._due:
+            return
+        latest = self._runtime.clock.now() - timedelta(seconds=HELD_BACK)
+        if late := [claim for claim in self._due if claim.due <= latest]:
+            self._pace.ahead = 0
+            await self._give_back(late)
+
+    async def _give_back(self, claims: list[Claim]) -> None:
+        if not claims:
+            return
+        for claim in claims:
+            if claim.execution_id in self._jobs.held:
+                self._remove(claim)
+        await self._runtime.db_ops.release(claims)
+        self._must_look = True

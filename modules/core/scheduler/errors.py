@@ -37,6 +37,10 @@ class ExecutionNotFound(NotFound):
     code = "EXECUTION_NOT_FOUND"
 
 
+class NodeNotFound(NotFound):
+    code = "NODE_NOT_FOUND"
+
+
 class CleanupNotFound(NotFound):
     code = "CLEANUP_NOT_FOUND"
 

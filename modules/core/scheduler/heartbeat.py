@@ -7,11 +7,14 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import timedelta
 
 from modules.core.background import finish_left_alone, within
 from modules.core.clock import SystemClock
-from modules.core.scheduler.db_ops import DbOps
+from modules.core.scheduler.cluster_clock import ClusterClock
+from modules.core.scheduler.db_ops import DbOps, Heard, NodeReport
+from modules.core.scheduler.nodes import heartbeat_interval
 from modules.core.scheduler.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -20,28 +23,41 @@ logger = logging.getLogger(__name__)
 TRUSTED_SHARE = 0.8
 MINIMUM_PATIENCE = 1.0
 LAST_PATIENCE = 5.0
+TOLERANCE = 0.01
 
 
 class Heartbeat:
-    """Extends the leases of `executions()` every lease/4; says `lost(ids)` on the event loop for those it lost."""
+    """Extends the leases of `executions()` every lease/4, and shows every 30 s that an idle node lives.
+
+    On the event loop that started it, it says `lost(ids)` for those that this node no longer holds, and `told(heard)`
+    for what each heartbeat brought back.
+    """
 
     def __init__(
-        self, runtime: Runtime, executions: Callable[[], Collection[str]], lost: Callable[[Collection[str]], None]
+        self,
+        runtime: Runtime,
+        executions: Callable[[], Collection[str]],
+        lost: Callable[[Collection[str]], None],
+        told: Callable[[Heard], None],
     ) -> None:
         self._runtime = runtime
         self._executions = executions
         self._lost = lost
+        self._told = told
+        self._report: NodeReport | None = None
         self._thread: threading.Thread | None = None
         self._thread_loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
+        self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self.failures = 0
 
-    def start(self) -> None:
-        """Start the thread; call it on the event loop that runs the tasks."""
+    def start(self, report: NodeReport) -> None:
+        """Start the thread, which speaks for the node of that report; call it on the loop that runs the tasks."""
         if self._thread is None:
-            self._stop, self._ended = asyncio.Event(), asyncio.Event()
+            self._report = report
+            self._stop, self._wake, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
             self._thread_loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
                 target=self._run,
@@ -51,13 +67,19 @@ class Heartbeat:
             )
             self._thread.start()
 
+    def beat_now(self) -> None:
+        """Do not wait for the next turn: there is something to say or to hear."""
+        if self._thread is not None and self._thread_loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._thread_loop.call_soon_threadsafe(self._wake.set)
+
     async def stop(self, patience: float) -> None:
         """End the thread and wait for it; a statement that hangs is given up after `patience` seconds. Safe to call
         twice, and before start()."""
         thread, self._thread = self._thread, None
         if thread is None or self._thread_loop is None:
             return
-        for end in (self._stop.set, self._give_up):
+        for end in (self._ask_to_end, self._give_up):
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 self._thread_loop.call_soon_threadsafe(end)
             with contextlib.suppress(TimeoutError):
@@ -67,13 +89,16 @@ class Heartbeat:
                 return
         logger.error("the heartbeat's thread does not end; the stop goes on without it")
 
+    def _ask_to_end(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
     def _run(self, main_loop: asyncio.AbstractEventLoop, own_loop: asyncio.AbstractEventLoop) -> None:
         try:
             with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=lambda: own_loop) as runner:
                 runner.run(self._beat_on(main_loop))
         finally:
-            with contextlib.suppress(RuntimeError):  # the main loop was closed without a stop
-                main_loop.call_soon_threadsafe(self._ended.set)
+            _tell(main_loop, self._ended.set)
 
     def _give_up(self) -> None:
         if self._beating is not None:
@@ -85,33 +110,65 @@ class Heartbeat:
         clock = SystemClock()
         database = self._runtime.database.clone()
         statements = DbOps(database)
-        settings = self._runtime.settings
-        trusted_until = clock.monotonic() + settings.lease_seconds * TRUSTED_SHARE
+        lease = self._runtime.settings.lease_seconds
+        between_looks = heartbeat_interval(lease, busy=True)
+        # Until when each execution's lease may be relied on. A new one was claimed after the look before.
+        trusted: dict[str, float] = {}
+        looked_at = said_at = clock.monotonic()  # the node has just joined
         try:
             while not self._stop.is_set():
                 began = clock.monotonic()
                 held = set(self._executions())
-                try:
-                    # A statement that hangs is a heartbeat that failed: the lease does not wait for it.
-                    patience = max(trusted_until - began, MINIMUM_PATIENCE)
-                    gone = held - await within(patience, self._extend(statements, held))
-                except Exception:
-                    self.failures += 1
-                    left = trusted_until - clock.monotonic()
-                    logger.exception("heartbeat failed; leases are trusted for %.1f s more", max(left, 0.0))
-                    gone = held if left <= 0 else set()
-                else:
-                    self.failures = 0
-                    trusted_until = began + settings.lease_seconds * TRUSTED_SHARE
-                if gone and not main_loop.is_closed():
-                    main_loop.call_soon_threadsafe(self._lost, gone)
-                await clock.wait(self._stop, settings.heartbeat_seconds)
+                trusted = {name: trusted.get(name, looked_at + lease * TRUSTED_SHARE) for name in held}
+                looked_at = began
+                busy = bool(held) or self._runtime.draining
+                if self._wake.is_set() or began - said_at >= heartbeat_interval(lease, busy=busy) - TOLERANCE:
+                    self._wake.clear()
+                    try:
+                        # A statement that hangs is a heartbeat that failed: the lease does not wait for it.
+                        patience = max(min(trusted.values(), default=began + lease) - began, MINIMUM_PATIENCE)
+                        heard = await within(patience, self._say(statements, held))
+                    except Exception:
+                        self.failures += 1
+                        now = clock.monotonic()
+                        left = max(min(trusted.values(), default=now) - now, 0.0)
+                        logger.exception("heartbeat failed; leases are trusted for %.1f s more", left)
+                        gone = {name for name, until in trusted.items() if until <= now}
+                    else:
+                        self.failures = 0
+                        said_at = began
+                        trusted = dict.fromkeys(held, began + lease * TRUSTED_SHARE)
+                        gone = held - heard.held
+                        _tell(main_loop, self._told, heard)
+                    if gone:
+                        _tell(main_loop, self._lost, gone)
+                # Also an idle node looks that often: what it takes on meanwhile has a lease to be extended.
+                await clock.wait(self._wake, between_looks)
         finally:
             await finish_left_alone(LAST_PATIENCE)
             await database.close()
 
-    async def _extend(self, statements: DbOps, held: set[str]) -> set[str]:
+    async def _say(self, statements: DbOps, held: set[str]) -> Heard:
         await statements.database.open()
-        now = self._runtime.clock.now()
-        lease_until = now + timedelta(seconds=self._runtime.settings.lease_seconds)
-        return await statements.heartbeat(self._runtime.node_id, held, now, lease_until)
+        runtime = self._runtime
+        assert self._report is not None
+        machine, offset_ms = runtime.clock, None
+        if isinstance(runtime.clock, ClusterClock):
+            machine = runtime.clock.machine
+            offset_ms = runtime.clock.offset_ms
+        report = replace(
+            self._report,
+            running=len(held),
+            state="draining" if runtime.draining else "running",
+            clock_offset_ms=offset_ms,
+        )
+        lease = timedelta(seconds=runtime.settings.lease_seconds)
+        heard = await statements.heartbeat(report, held, runtime.lease_now(), lease, machine)
+        if heard.clock_offset is not None and isinstance(runtime.clock, ClusterClock):
+            runtime.clock.measured(heard.clock_offset)
+        return heard
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *arguments: object) -> None:
+    with contextlib.suppress(RuntimeError):  # that loop was closed without a stop
+        loop.call_soon_threadsafe(what, *arguments)

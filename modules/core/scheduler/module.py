@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modules.core.scheduler.auth import ApiKeys
 from modules.core.scheduler.builtin_tasks import register_builtin_tasks
 from modules.core.scheduler.cleanup import CleanupTargets
+from modules.core.scheduler.cluster_clock import cluster_clock
 from modules.core.scheduler.db_ops import DbOps
 from modules.core.scheduler.housekeeper import TARGETS_SERVICE
 from modules.core.scheduler.module_settings import SchedulerSettings
@@ -35,7 +36,7 @@ class SchedulerModule:
         registry, targets = TaskRegistry(), CleanupTargets()
         runtime = Runtime(
             settings=context.module_settings(self.MODULE_ID, SchedulerSettings),
-            clock=context.clock,
+            clock=cluster_clock(context.clock, context.database.dialect_name),
             database=context.database,
             db_ops=DbOps(context.database),
             registry=registry,

@@ -35,6 +35,12 @@ class SchedulerSettings(ModuleSettings):
         le=3600,
         description="How long a silent process keeps its executions; heartbeats come four times as often",
     )
+    look_ahead_seconds: float = Field(
+        0.1, ge=0, le=1, description="How long before its time an execution is claimed; it never starts early"
+    )
+    priority_head_start_seconds: float = Field(
+        60.0, ge=0, le=86_400, description="What one level of priority counts for against waiting"
+    )
     drain_timeout_seconds: float = Field(25.0, ge=0, le=86_400, description="How long a stop waits for running tasks")
     cancel_grace_seconds: float = Field(
         3.0, ge=0, le=3600, description="How long a cancelled task may take to clean up after itself"

@@ -25,6 +25,7 @@ _PLAIN_COLUMNS = {
     "timeout_seconds": "timeout_s",
     "retry": "retry",
     "delivery": "delivery",
+    "priority": "priority",
     "tags": "tags",
 }
 
@@ -47,6 +48,7 @@ def event_values(
         "timeout_s": config.timeout_seconds,
         "retry": config.retry.model_dump() if config.retry else None,
         "delivery": config.delivery,
+        "priority": config.priority,
         "unique_key": config.unique_key,
         "tags": config.tags or None,
         "trace_session_id": session_id,

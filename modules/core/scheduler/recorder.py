@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from itertools import islice
 
 from modules.core.background import backoff_seconds, ended
 from modules.core.errors import Unavailable
-from modules.core.scheduler.db_ops import Finished
+from modules.core.scheduler.db_ops import Finished, Recorded
 from modules.core.scheduler.outcomes import Outcome
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.settlement import Settler
@@ -20,12 +23,19 @@ BATCH = 500
 
 
 class Recorder:
-    """Writes outcomes durably. `record` returns when its outcome is on disk, however long the database is away."""
+    """Writes outcomes durably, however long the database is away.
 
-    def __init__(self, runtime: Runtime, settler: Settler) -> None:
+    `recorded(finished, mine, next_due)` is called for each when it is on disk: `mine` is False when the execution was
+    no longer this process's to close, `next_due` is when something that follows is due.
+    """
+
+    def __init__(
+        self, runtime: Runtime, settler: Settler, recorded: Callable[[Finished, bool, datetime | None], None]
+    ) -> None:
         self._runtime = runtime
         self._settler = settler
-        self._queue: deque[tuple[Finished, asyncio.Future[bool]]] = deque()
+        self._recorded = recorded
+        self._queue: deque[Finished] = deque()
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -43,12 +53,10 @@ class Recorder:
             self._arrived, self._stopping = asyncio.Event(), asyncio.Event()
             self._task = asyncio.create_task(self._run(), name="core.scheduler recorder")
 
-    async def record(self, finished: Finished) -> bool:
-        """True when the outcome was recorded; False when the execution was no longer this process's to close."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.append((finished, future))
+    def put(self, finished: Finished) -> None:
+        """Have this outcome written with the next batch."""
+        self._queue.append(finished)
         self._arrived.set()
-        return await future
 
     async def stop(self, patience: float) -> None:
         """Write what is waiting, for `patience` seconds at most. What stays unwritten is recovered by its lease."""
@@ -59,8 +67,6 @@ class Recorder:
         self._arrived.set()
         if not await ended(task, patience):
             logger.error("%d outcomes could not be written before the stop; they will be recovered", len(self._queue))
-        for _, future in self._queue:
-            future.cancel()
         self._queue.clear()
 
     async def _run(self) -> None:
@@ -69,9 +75,9 @@ class Recorder:
             if not self._queue:
                 await self._arrived.wait()
                 continue
-            batch = [self._queue[index] for index in range(min(BATCH, len(self._queue)))]
+            batch = list(islice(self._queue, BATCH))
             try:
-                await self._write(batch)
+                recorded = await self._write(batch)
             except Exception:
                 self.failures += 1
                 delay = backoff_seconds(self.failures)
@@ -81,45 +87,52 @@ class Recorder:
                 await self._runtime.clock.wait(hurry, delay)
                 continue
             self.failures = 0
-            for _ in batch:
+            for finished in batch:
                 self._queue.popleft()
+                self._tell(finished, recorded)
 
-    async def _write(self, batch: list[tuple[Finished, asyncio.Future[bool]]]) -> None:
-        outcomes = [finished for finished, _ in batch]
+    def _tell(self, finished: Finished, recorded: Recorded) -> None:
+        mine = finished.execution_id in recorded.ids
+        if not mine:
+            self.stale += 1
+            logger.warning("the outcome of execution %s was not this process's to record", finished.execution_id)
         try:
-            mine = await self._complete(outcomes)
+            self._recorded(finished, mine, recorded.next_due)
+        except Exception:
+            logger.exception("what follows from execution %s could not be noted", finished.execution_id)
+
+    async def _write(self, batch: list[Finished]) -> Recorded:
+        try:
+            return await self._complete(batch)
         except Unavailable:
             raise
         except Exception:
             logger.exception("a batch of outcomes could not be written; they are taken one by one")
-            mine = await self._write_one_by_one(outcomes)
-        for finished, future in batch:
-            recorded = finished.execution_id in mine
-            if not recorded:
-                self.stale += 1
-                logger.warning("the outcome of execution %s was not this process's to record", finished.execution_id)
-            if not future.done():
-                future.set_result(recorded)
+            return await self._write_one_by_one(batch)
 
-    async def _write_one_by_one(self, outcomes: list[Finished]) -> set[str]:
+    async def _write_one_by_one(self, outcomes: list[Finished]) -> Recorded:
         """An outcome that cannot be stored must not hold up the others: the reason stands in for its content.
 
         Where even that fails it is left to its lease, which runs out.
         """
         mine: set[str] = set()
+        moments: list[datetime] = []
         for finished in outcomes:
             reason = Outcome(
                 finished.outcome.state, error="The outcome could not be stored: see the log.", error_type="storage"
             )
             for attempt in (finished, replace(finished, outcome=reason)):
                 try:
-                    mine |= await self._complete([attempt])
-                    break
+                    recorded = await self._complete([attempt])
                 except Unavailable:
                     raise
                 except Exception:
                     logger.exception("the outcome of execution %s cannot be stored", finished.execution_id)
-        return mine
+                else:
+                    mine.update(recorded.ids)
+                    moments += [recorded.next_due] if recorded.next_due else []
+                    break
+        return Recorded(mine, min(moments, default=None))
 
-    async def _complete(self, finished: list[Finished]) -> set[str]:
+    async def _complete(self, finished: list[Finished]) -> Recorded:
         return await self._runtime.db_ops.complete_executions(finished, self._settler, self._runtime.clock.now())

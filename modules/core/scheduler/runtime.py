@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from modules.core.clock import Clock
 from modules.core.database import Database
 from modules.core.ids import new_id
+from modules.core.scheduler.cluster_clock import ClusterClock
 from modules.core.scheduler.db_ops import DbOps
 from modules.core.scheduler.module_settings import SchedulerSettings
 from modules.core.scheduler.task_registry import TaskRegistry
@@ -21,7 +23,10 @@ RUNTIME_SERVICE = "core.scheduler.runtime"
 
 @dataclass(slots=True)
 class Runtime:
-    """Settings, clock, statements and registry; `node_id` is new at each start of the background processing."""
+    """Settings, clock, statements and registry; `node_id` is new at each start of the background processing.
+
+    While `draining` is set, an operator wants this process to take on nothing more.
+    """
 
     settings: SchedulerSettings
     clock: Clock
@@ -30,7 +35,12 @@ class Runtime:
     registry: TaskRegistry
     session_id: str
     node_id: str = field(default_factory=new_id)
+    draining: bool = False
     rng: random.Random = field(default_factory=random.Random)
+
+    def lease_now(self) -> datetime | None:
+        """The moment by which leases are set and judged; None means the database's own clock, at the statement."""
+        return None if isinstance(self.clock, ClusterClock) else self.clock.now()
 
     @classmethod
     def of(cls, app_context: AppContext) -> Runtime:

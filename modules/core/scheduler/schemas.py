@@ -171,6 +171,7 @@ class Task(Answer):
     timeout_seconds: float | None
     retry: dict[str, Any] | None
     delivery: str
+    priority: int
     unique_key: str | None
     tags: list[str]
     version: int

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,16 @@ from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler import control, new_event
-from modules.core.scheduler.cursors import from_cursor, is_id, to_cursor
-from modules.core.scheduler.db_ops import TaskFilter
+from modules.core.scheduler.cluster import Cluster
+from modules.core.scheduler.cursors import from_cursor, is_id
+from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
-from modules.core.scheduler.errors import ExecutionNotFound, InvalidTask, TaskNotFound
-from modules.core.scheduler.heartbeat import Heartbeat
+from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager
-from modules.core.scheduler.lifecycle import EVENT_STATUSES
 from modules.core.scheduler.preview import Preview, preview
+from modules.core.scheduler.questions import next_cursor, page_size, parse_all, task_filter, task_id_of
 from modules.core.scheduler.recovery import Recovery
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.status import Vitals
@@ -36,13 +35,12 @@ from modules.core.scheduler.views import execution_view, task_view
 
 if TYPE_CHECKING:
     from modules.core.app_context import AppContext
+    from modules.core.scheduler.db_models import ScheduledEvent
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAGE = 200
 RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
-SILENT_NODES_KEPT = timedelta(days=1)
 
 
 class SchedulerService:
@@ -59,14 +57,12 @@ class SchedulerService:
         self.trigger_manager = TriggerManager(app_context)
         self.housekeeper = Housekeeper(app_context)
         self.job_manager = JobManager(app_context, self)
-        self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager)
-        self.heartbeat = Heartbeat(
-            self._runtime,
-            executions=lambda: self.job_manager.running,
-            lost=partial(self.job_manager.stop_some, reason="interrupted"),
-        )
         self.recovery = Recovery(
             self._runtime, self.job_manager.settler, alive=lambda: self.job_manager.running, wake=self.wake
+        )
+        self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager, self.recovery)
+        self.cluster = Cluster(
+            self._runtime, executions=lambda: self.job_manager.running, lost=self._lost, wake=self.wake
         )
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
@@ -78,6 +74,14 @@ class SchedulerService:
         """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return."""
         return await self.job_manager.create(parse_task_config(task_config))
 
+    @returns_result_or("TASK_SCHEDULING_FAILED")
+    async def schedule_tasks(self, task_configs: Sequence[Mapping[str, Any] | TaskConfig]) -> dict[str, Any]:
+        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`.
+
+        An error names the first task that was refused by its place in the list, counted from 0: `details["index"]`.
+        """
+        return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
+
     @returns_result
     async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
         """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
@@ -86,28 +90,26 @@ class SchedulerService:
         """
         runtime, now = self._runtime, self._runtime.clock.now()
         patch = parse_task_patch(changes)
-        await runtime.db_ops.change_task(
-            _task_id(task_id),
+        await self.change(
+            task_id_of(task_id),
             lambda event: new_event.edit(
                 event, patch, runtime.registry, now, default_timezone=runtime.settings.timezone
             ),
-            now,
             version=patch.version,
         )
-        self.wake()
         return task_view(await runtime.db_ops.get_task(task_id))
 
     @returns_result
     async def cancel_task(self, task_id: str) -> dict[str, Any]:
         """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
-        await self._runtime.db_ops.change_task(_task_id(task_id), control.cancel, self._runtime.clock.now())
+        await self.change(task_id_of(task_id), control.cancel)
         return {"task_id": task_id, "status": "cancelled"}
 
     @returns_result
     async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
         """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
         change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
-        await self._runtime.db_ops.change_task(_task_id(task_id), change, self._runtime.clock.now())
+        await self.change(task_id_of(task_id), change)
         return {"task_id": task_id, "status": "paused"}
 
     @returns_result
@@ -118,23 +120,21 @@ class SchedulerService:
         runs now.
         """
         now = self._runtime.clock.now()
-        changed = await self._runtime.db_ops.change_task(
-            _task_id(task_id),
+        changed = await self.change(
+            task_id_of(task_id),
             partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, now)),
-            now,
         )
-        self.wake()
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
 
     @returns_result
     async def execute_task(self, task_id: str) -> dict[str, Any]:
         """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`."""
-        return await self.job_manager.execute(_task_id(task_id))
+        return await self.job_manager.execute(task_id_of(task_id))
 
     @returns_result
     async def get_task(self, task_id: str) -> dict[str, Any]:
         """One task, as a dict."""
-        return task_view(await self._runtime.db_ops.get_task(_task_id(task_id)))
+        return task_view(await self._runtime.db_ops.get_task(task_id_of(task_id)))
 
     @returns_result
     async def list_tasks(
@@ -151,9 +151,9 @@ class SchedulerService:
 
         `name` matches any part of a task's name, in any case; `limit` is at most 200.
         """
-        which = _task_filter(status, module_id, recurring, name)
-        rows = await self._runtime.db_ops.list_tasks(which, from_cursor(cursor), _page(limit) + 1)
-        return {"tasks": [task_view(row) for row in rows[:limit]], "next_cursor": _next_cursor(rows, limit)}
+        which = task_filter(status, module_id, recurring, name)
+        rows = await self._runtime.db_ops.list_tasks(which, from_cursor(cursor), page_size(limit) + 1)
+        return {"tasks": [task_view(row) for row in rows[:limit]], "next_cursor": next_cursor(rows, limit)}
 
     @returns_result
     async def get_execution(self, execution_id: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class SchedulerService:
         if not is_id(execution_id):
             raise ExecutionNotFound("There is no such execution: ids look like 0199c0de-0000-7000-8000-000000000000.")
         shown = execution_view(await self._runtime.db_ops.get_execution(execution_id))
-        running_here = self.job_manager.context_of(execution_id)
+        running_here = self.job_manager.jobs.context_of(execution_id)
         return shown | {"progress": running_here.progress_json() if running_here else None}
 
     @returns_result
@@ -171,11 +171,11 @@ class SchedulerService:
         """Executions, newest first; data `{"executions": [...], "next_cursor": str or None}`."""
         db_ops = self._runtime.db_ops
         if task_id is not None:
-            await db_ops.get_task(_task_id(task_id))
-        rows = await db_ops.list_executions(task_id, from_cursor(cursor), _page(limit) + 1)
+            await db_ops.get_task(task_id_of(task_id))
+        rows = await db_ops.list_executions(task_id, from_cursor(cursor), page_size(limit) + 1)
         return {
             "executions": [execution_view(row) for row in rows[:limit]],
-            "next_cursor": _next_cursor(rows, limit),
+            "next_cursor": next_cursor(rows, limit),
         }
 
     @returns_result
@@ -209,6 +209,29 @@ class SchedulerService:
         """Something may be due sooner than the dispatcher thinks."""
         self.dispatcher.wake()
 
+    def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """These new events are on disk: whoever can run them has to know when."""
+        self.dispatcher.wake(min(row["next_execution"] for row in rows))
+
+    async def change(
+        self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
+    ) -> EventChange:
+        """Decide and do a change of one event. What is claimed here and has not begun is given back before, and
+        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept."""
+        await self.dispatcher.withdraw(event_id)
+        decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
+        if decided.cancel_waiting:
+            self.dispatcher.cancel(event_id)
+        else:
+            await self.dispatcher.withdraw(event_id)
+        self.job_manager.jobs.note_change(event_id)
+        self.wake()
+        return decided
+
+    def _lost(self, execution_ids: Collection[str]) -> None:
+        self.dispatcher.drop(set(execution_ids))
+        self.job_manager.jobs.stop_some(execution_ids, "interrupted")
+
     @property
     def is_running(self) -> bool:
         """Whether this process dispatches."""
@@ -221,10 +244,9 @@ class SchedulerService:
                 return
             runtime = self._runtime
             runtime.node_id = new_id()
-            await runtime.db_ops.join_node(runtime.node_id, package_version(), runtime.clock.now())
+            await self.cluster.join(package_version())
             self._is_running = True
             self.job_manager.recorder.start()
-            self.heartbeat.start()
             self._recovery_loop.start()
             self.dispatcher.start()
 
@@ -251,21 +273,24 @@ class SchedulerService:
     async def _stop_everything(self) -> None:
         async with self._starting_or_stopping:
             if not self._is_running:
+                await self.cluster.wakeups.stop(STEP_PATIENCE)
                 return
             self._is_running = False
             runtime, settings = self._runtime, self._runtime.settings
             await _go_on_after(runtime.db_ops.drain_node(runtime.node_id))
             await self.dispatcher.loop.stop(STEP_PATIENCE)
+            await _go_on_after(self.dispatcher.withdraw_all())
             await self.dispatcher.drain(settings.drain_timeout_seconds)
-            self.job_manager.stop_all("interrupted")
+            self.job_manager.jobs.stop_some(self.job_manager.running, "interrupted")
             await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
             if self.dispatcher.running:
                 logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
-            await self.heartbeat.stop(STEP_PATIENCE)
-            silent_since = runtime.clock.now() - SILENT_NODES_KEPT
-            await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, silent_since))
+            self.job_manager.jobs.forget()
+            await self.cluster.wakeups.stop(STEP_PATIENCE)
+            await self.cluster.heartbeat.stop(STEP_PATIENCE)
+            await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, runtime.lease_now()))
 
     def hurry(self) -> None:
         """Cut short the wait for running tasks in a stop under way."""
@@ -284,7 +309,7 @@ class SchedulerService:
             database_answers=answers,
             dispatcher_failures=self.dispatcher.loop.failures,
             recorder_failures=self.job_manager.recorder.failures,
-            heartbeat_failures=self.heartbeat.failures,
+            heartbeat_failures=self.cluster.heartbeat.failures,
             recovery_failures=self._recovery_loop.failures,
             stuck=len(self.job_manager.stuck),
         )
@@ -301,7 +326,7 @@ class SchedulerService:
             "version": package_version(),
             "session_id": runtime.session_id,
             "node_id": runtime.node_id if self._is_running else None,
-            "nodes": await runtime.db_ops.count_nodes(),
+            "nodes": len((await runtime.db_ops.list_nodes(runtime.lease_now())).rows),
             "enabled": vitals.enabled,
             "processing": vitals.processing,
             "database": runtime.database.dialect_name,
@@ -339,30 +364,3 @@ def package_version() -> str:
         return version("core-scheduler")
     except PackageNotFoundError:
         return "0"
-
-
-def _task_id(task_id: str) -> str:
-    if not is_id(task_id):
-        raise TaskNotFound("There is no such task: ids look like 0199c0de-0000-7000-8000-000000000000.")
-    return task_id
-
-
-def _task_filter(status: Any, module_id: Any, recurring: Any, name: Any) -> TaskFilter:
-    if status not in (None, "running", *EVENT_STATUSES):
-        raise InvalidTask(f"status must be one of {', '.join(('running', *EVENT_STATUSES))}.")
-    if recurring not in (None, True, False):
-        raise InvalidTask("recurring must be true or false.")
-    for field, value in (("module_id", module_id), ("name", name)):
-        if value is not None:
-            checked_line(value, field)
-    return TaskFilter(status, module_id, recurring, name)
-
-
-def _page(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
-        raise InvalidTask(f"limit must be a whole number from 1 to {LONGEST_PAGE}.")
-    return limit
-
-
-def _next_cursor(rows: list[Any], limit: int) -> str | None:
-    return to_cursor(rows[limit - 1].id) if len(rows) > limit else None

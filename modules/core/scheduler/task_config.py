@@ -35,6 +35,9 @@ Description = Annotated[StrictStr, Field(max_length=2000), AfterValidator(severa
 Parameters = Annotated[dict[str, Any], AfterValidator(checked_parameters)]
 Timeout = Annotated[float, Field(ge=0.001, le=31_536_000, strict=True, allow_inf_nan=False)]
 Tags = Annotated[list[Line50], Field(max_length=20)]
+Priority = Annotated[
+    StrictInt, Field(ge=-100, le=100, description="The higher goes first; each level is a head start of a minute")
+]
 Moment = Annotated[Annotated[datetime, Strict()] | StrictStr, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -109,6 +112,7 @@ class TaskConfig(ScheduleConfig):
     timeout_seconds: Timeout | None = None
     retry: RetryConfig | None = None
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    priority: Priority = 0
     unique_key: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(one_line)] | None = None
     tags: Tags = Field(default_factory=list)
     allow_past: StrictBool = False
@@ -123,6 +127,7 @@ class TaskPatch(ScheduleConfig):
     timeout_seconds: Timeout | None = None
     retry: RetryConfig | None = None
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    priority: Priority = 0
     tags: Tags = Field(default_factory=list)
     version: StrictInt | None = Field(None, description="Refuse the change unless the task is at this version")
 

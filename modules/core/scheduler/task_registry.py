@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from modules.core.errors import ConfigurationError, did_you_mean
 from modules.core.scheduler.errors import InvalidParameters, UnknownFunction
+from modules.core.scheduler.fairness import Limit
 
 TaskFunction = Callable[..., Any]
 
@@ -53,11 +54,19 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], RegisteredTask] = {}
+        self.limits: set[Limit] = set()
+        self.node_limits: set[Limit] = set()
 
     def register(
-        self, module_id: str, function: TaskFunction, *, name: str | None = None, description: str | None = None
+        self,
+        module_id: str,
+        function: TaskFunction,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        max_running: int | None = None,
     ) -> None:
-        """Offer `function` under its own name, or under `name`.
+        """Offer `function` under its own name, or under `name`; at most `max_running` of it run at once on all nodes.
 
         `async def f(parameters)` runs on the event loop, a plain `def` in a thread. A second positional parameter
         is given the ExecutionContext. A Pydantic model as annotation of the first one is how the parameters are
@@ -70,6 +79,18 @@ class TaskRegistry:
         if key in self._tasks:
             raise ConfigurationError(f"{module_id}.{function_name} is registered already: give it another name=.")
         self._tasks[key] = _inspect(module_id, function_name, function, description)
+        if max_running is not None:
+            self.limits.add(_limit(module_id, function_name, max_running, "max_running"))
+
+    def limit_module(
+        self, module_id: str, *, max_running: int | None = None, max_running_per_node: int | None = None
+    ) -> None:
+        """At most that many executions of the module's functions at once: on all nodes together, and on each node, so
+        that one module cannot fill it. Nodes count alike only where their code says the same."""
+        if max_running is not None:
+            self.limits.add(_limit(module_id, None, max_running, "max_running"))
+        if max_running_per_node is not None:
+            self.node_limits.add(_limit(module_id, None, max_running_per_node, "max_running_per_node"))
 
     def get(self, module_id: str, function_name: str) -> RegisteredTask:
         """The registered function, or UnknownFunction, which says which ones there are."""
@@ -89,7 +110,7 @@ class TaskRegistry:
             details={"module_id": module_id, "function_name": function_name},
         )
 
-    def keys(self) -> Iterable[tuple[str, str]]:
+    def keys(self) -> Collection[tuple[str, str]]:
         """Every registered `(module_id, function_name)`."""
         return self._tasks.keys()
 
@@ -111,6 +132,12 @@ class TaskRegistry:
         raise UnknownFunction(
             f"{function_name!r} does not say which function is meant: {which}; write module_id:function_name.{hint}"
         )
+
+
+def _limit(module_id: str, function_name: str | None, most: int, what: str) -> Limit:
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ConfigurationError(f"{module_id}: {what} must be a whole number from 1 on, not {most!r}.")
+    return Limit(module_id, function_name, most)
 
 
 def _inspect(module_id: str, function_name: str, function: TaskFunction, description: str | None) -> RegisteredTask:

@@ -1,6 +1,7 @@
 """Calls one task function: on the event loop or in a thread of its own, and gets it to stop when asked.
 
-Whatever the function does - raise, hang, cancel itself, call sys.exit - ends here as an Outcome.
+Whatever the function does - raise, hang, cancel itself, call sys.exit - ends here as an Outcome. A call costs one
+asyncio task and one timer; all else is made when it is needed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 from modules.core.clock import thread_cpu_seconds
@@ -21,12 +23,31 @@ from modules.core.session import use_session
 StopReason = Literal["timed_out", "cancelled", "interrupted"]
 logger = logging.getLogger(__name__)
 
+TURNS = 3
+
 
 class TaskRunner:
-    """One call of one function. `run()` once; `stop()` from outside at any time."""
+    """One call of one function: `start()` once, `stop()` at any time.
+
+    `settled(outcome)` is called once, at the latest after timeout and grace; `ended()` once as well, when the function
+    is no longer alive: right after that, or for one that ignores its cancellation later.
+    """
+
+    __slots__ = (
+        "_ended", "_grace", "_outcome_given", "_reason", "_result_max_bytes", "_settled", "_task", "_timeout", "_timer",
+        "_work", "context", "cpu_seconds",
+    )  # fmt: skip
 
     def __init__(
-        self, task: RegisteredTask, context: ExecutionContext, *, timeout: float, grace: float, result_max_bytes: int
+        self,
+        task: RegisteredTask,
+        context: ExecutionContext,
+        *,
+        timeout: float,
+        grace: float,
+        result_max_bytes: int,
+        settled: Callable[[Outcome], None],
+        ended: Callable[[], None],
     ) -> None:
         self.context = context
         self.cpu_seconds = 0.0
@@ -34,63 +55,87 @@ class TaskRunner:
         self._timeout = timeout
         self._grace = grace
         self._result_max_bytes = result_max_bytes
-        self._stop: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
+        self._settled = settled
+        self._ended = ended
+        self._reason: StopReason | None = None
+        self._outcome_given = False
         self._work: asyncio.Future[Outcome] | None = None
+        self._timer: asyncio.Handle | None = None
 
     @property
     def stuck(self) -> bool:
         """Whether the function is still alive although its outcome is settled."""
-        return self._work is not None and not self._work.done()
+        return self._outcome_given and self._work is not None and not self._work.done()
 
-    def stop(self, reason: StopReason) -> None:
-        """Ask the function to end; the first reason counts."""
-        if not self._stop.done():
-            self._stop.set_result(reason)
-
-    async def run(self, parameters: Any) -> Outcome:
-        """The outcome of the call, at the latest after timeout and grace."""
+    def start(self, parameters: Any) -> None:
+        """Call the function."""
+        loop = asyncio.get_running_loop()
         arguments = (parameters, self.context) if self._task.wants_context else (parameters,)
         with use_session(self.context.trace_session_id):
             if self._task.is_async:
-                self._work = asyncio.create_task(self._on_the_loop(arguments), name=self.context.execution_id)
+                self._work = loop.create_task(self._on_the_loop(arguments), name=self.context.execution_id)
             else:
                 self._work = self._in_a_thread(arguments)
-        await asyncio.wait((self._work, self._stop), timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
-        if not self._work.done() and not self._stop.done():
-            await asyncio.sleep(0)  # another task may have blocked the loop: what has ended meanwhile is not late
-        if self._work.done():
-            self._stop.cancel()
-            return self._outcome_of(self._work)
-        return await self._stopped(self._work)
+        self._timer = loop.call_later(self._timeout, self._time_is_up, TURNS)
+        self._work.add_done_callback(self._done)
 
-    async def finished(self) -> None:
-        """Wait until the function has really ended; for those that are stuck."""
-        if self._work is not None:
-            await asyncio.wait((self._work,))
-
-    async def _stopped(self, work: asyncio.Future[Outcome]) -> Outcome:
-        reason: StopReason = self._stop.result() if self._stop.done() else "timed_out"
-        self.stop(reason)
+    def stop(self, reason: StopReason) -> None:
+        """Ask the function to end; the first reason counts, and none when it has ended."""
+        work = self._work
+        if self._reason is not None or work is None or work.done():
+            return
+        self._reason = reason
         self.context.request_cancel()
         if self._task.is_async:
             work.cancel()
-        await asyncio.wait((work,), timeout=self._grace)
-        if not work.done():
-            logger.error(
-                "execution %s of %s.%s does not end: it ignores cancellation, and keeps its slot until it returns",
-                self.context.execution_id,
-                self._task.module_id,
-                self._task.function_name,
-            )
-        elif not self._task.is_async and reason != "timed_out" and not self.context.noticed_cancel:
-            # A thread that never looked whether it should stop has done all its work.
-            return self._outcome_of(work)
-        return Outcome(reason, error=_STOPPED[reason].format(timeout=self._timeout), error_type=reason)
+        self._set_timer(self._grace, self._give_up)
+
+    def _time_is_up(self, turns: int) -> None:
+        # Another task may have blocked the loop: what has ended meanwhile is not late, and gets the turns to say so.
+        if turns:
+            asyncio.get_running_loop().call_soon(self._time_is_up, turns - 1)
+        else:
+            self.stop("timed_out")
+
+    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, callback)
+
+    def _give_up(self) -> None:
+        if self._work is None or self._work.done() or self._reason is None:
+            return
+        logger.error(
+            "execution %s of %s.%s does not end: it ignores cancellation, and keeps its slot until it returns",
+            self.context.execution_id,
+            self._task.module_id,
+            self._task.function_name,
+        )
+        self._settle(self._stopped(self._reason))
+
+    def _done(self, work: asyncio.Future[Outcome]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._outcome_given:
+            self._settle(self._outcome_of(work))
+        self._ended()
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._outcome_given = True
+        self._settled(outcome)
 
     def _outcome_of(self, work: asyncio.Future[Outcome]) -> Outcome:
+        reason = self._reason
+        if reason is not None:
+            did_all = not self._task.is_async and reason != "timed_out" and not self.context.noticed_cancel
+            # A thread that never looked whether it should stop has done all its work.
+            return work.result() if did_all else self._stopped(reason)
         if work.cancelled():
             return Outcome("failed", error="The task function cancelled itself.", error_type="CancelledError")
         return work.result()
+
+    def _stopped(self, reason: StopReason) -> Outcome:
+        return Outcome(reason, error=_STOPPED[reason].format(timeout=self._timeout), error_type=reason)
 
     async def _on_the_loop(self, arguments: tuple[Any, ...]) -> Outcome:
         metered: Metered | None = None

@@ -10,9 +10,11 @@ async with AppContext(settings, clock=clock) as context:   # module_settings={"c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from modules.core.clock import Timer
 from modules.core.scheduler.service import SchedulerService
 
 if TYPE_CHECKING:
@@ -72,6 +74,20 @@ class ManualClock:
         """Return when the manual time has reached `moment`."""
         while self._now < moment:
             await self.wait(asyncio.Event(), (moment - self._now).total_seconds())
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` when that much manual time has passed."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleeper = (self._monotonic + seconds, future)
+
+        def over(done: asyncio.Future[None]) -> None:
+            self._sleepers.discard(sleeper)
+            if not done.cancelled():
+                callback()
+
+        future.add_done_callback(over)
+        self._sleepers.add(sleeper)
+        return future
 
 
 async def run_due(scheduler: AppContext | SchedulerService) -> list[dict[str, Any]]:

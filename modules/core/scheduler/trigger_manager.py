@@ -6,7 +6,7 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from modules.core.clock import host_timezone_of
+from modules.core.clock import Clock, host_timezone_of
 from modules.core.scheduler import firing
 from modules.core.scheduler.firing import Firing
 from modules.core.scheduler.triggers import Trigger, trigger_from_spec
@@ -20,10 +20,10 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TriggerManager:
-    """Pure triggers plus the application's clock."""
+    """Pure triggers plus the scheduler's clock."""
 
     def __init__(self, app_context: AppContext) -> None:
-        self._clock = app_context.clock
+        self._clock: Clock = app_context.get_service("core.scheduler.runtime").clock
         self._cache: OrderedDict[tuple[str, int], Trigger] = OrderedDict()
 
     def calculate_next_execution(

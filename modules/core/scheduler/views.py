@@ -41,6 +41,7 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "timeout_seconds": event.timeout_s,
         "retry": event.retry,
         "delivery": event.delivery,
+        "priority": event.priority,
         "unique_key": event.unique_key,
         "tags": event.tags or [],
         "version": event.version,

@@ -222,12 +222,13 @@ async def test_only_a_taken_key_is_told_as_one(app: App) -> None:
     async with app.context.database.read() as connection:
         stored = dict((await connection.execute(EVENTS.select())).one()._mapping)
     new_id = {"id": NO_SUCH_ID, "unique_key": "a key"}
-    for wrong in ({}, {"unique_key": "a key"}, new_id | {"status": "odd"}, new_id | {"interval_value": 0}):
+    assert await app.runtime.db_ops.create_tasks([stored]) == [None], "a first try whose answer was lost"
+    for wrong in (new_id | {"status": "odd"}, new_id | {"interval_value": 0}):
         with pytest.raises(IntegrityError):
-            await app.runtime.db_ops.create_task(stored | wrong)
-    await app.runtime.db_ops.create_task(stored | new_id)
-    with pytest.raises(DuplicateTask):
-        await app.runtime.db_ops.create_task(stored | new_id | {"id": NO_SUCH_ID.replace("9", "8")})
+            await app.runtime.db_ops.create_tasks([stored | wrong])
+    assert await app.runtime.db_ops.create_tasks([stored | new_id]) == [None]
+    [refused] = await app.runtime.db_ops.create_tasks([stored | new_id | {"id": NO_SUCH_ID.replace("9", "8")}])
+    assert isinstance(refused, DuplicateTask)
 
 
 async def test_a_task_that_somebody_else_holds_is_tried_again_and_then_told(

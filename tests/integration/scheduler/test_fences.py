@@ -8,16 +8,11 @@ from typing import Any
 
 import pytest
 
-from modules.core.scheduler.db_ops import Claim, Finished, completion, dispatch
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES
-from modules.core.scheduler.outcomes import Outcome
+from modules.core.scheduler.db_ops import completion, queues
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
 from tests.integration.scheduler.conftest import work
-from tests.integration.scheduler.test_recovery import LEASE, _claim_and_die
+from tests.integration.scheduler.test_recovery import LEASE, _claim_and_die, finished
 from tests.support.app import App, manual_clock, running_app
-
-
-def _finished(app: App, claim: Claim, fence: int) -> Finished:
-    return Finished(claim.execution_id, fence, Outcome("succeeded", result="mine"), app.clock.now(), 1, 1)
 
 
 async def _rows(app: App) -> list[Any]:
@@ -36,20 +31,21 @@ async def test_an_outcome_under_another_fence_changes_nothing(app: App, differen
     [claim] = await _claim_and_die(app)
     before = await _rows(app)
     settler, now = app.service.job_manager.settler, app.clock.now()
-    theirs = _finished(app, claim, claim.fence + difference)
-    assert await app.runtime.db_ops.complete_executions([theirs], settler, now) == set()
+    theirs = finished(claim, now, fence=claim.fence + difference)
+    assert (await app.runtime.db_ops.complete_executions([theirs], settler, now)).ids == set()
     assert await _rows(app) == before
-    mine = _finished(app, claim, claim.fence)
-    assert await app.runtime.db_ops.complete_executions([mine], settler, now) == {claim.execution_id}
+    mine = finished(claim, now)
+    assert (await app.runtime.db_ops.complete_executions([mine], settler, now)).ids == {claim.execution_id}
     assert [row["state"] for row in await app.history(task_id)] == ["succeeded"]
 
 
 async def test_in_a_batch_only_those_of_the_right_fence_are_recorded(app: App) -> None:
     mine, theirs = await app.schedule(), await app.schedule()
     claims = {claim.event.id: claim for claim in await _claim_and_die(app)}
-    batch = [_finished(app, claims[mine], 1), _finished(app, claims[theirs], 2)]
+    now = app.clock.now()
+    batch = [finished(claims[mine], now, fence=1), finished(claims[theirs], now, fence=2)]
     recorded = await app.runtime.db_ops.complete_executions(batch, app.service.job_manager.settler, app.clock.now())
-    assert recorded == {claims[mine].execution_id}
+    assert recorded.ids == {claims[mine].execution_id}
     assert [row["state"] for row in await app.history(theirs)] == ["running"]
     assert (await app.task(theirs))["execution_count"] == 0
 
@@ -59,11 +55,9 @@ async def test_the_closing_statement_itself_asks_for_the_fence(app: App) -> None
     await app.schedule()
     [claim] = await _claim_and_die(app)
     before = await _rows(app)
-    async with app.context.database.read() as connection:
-        row: Any = (await connection.execute(EXECUTIONS.select())).one()
-    stale = completion._closed_row(row, _finished(app, claim, claim.fence)) | {"b_fence": claim.fence - 1}
+    stale = completion._closed_row(finished(claim, app.clock.now(), fence=claim.fence - 1))
     async with app.context.database.transaction() as connection:
-        assert (await connection.execute(completion._CLOSE, stale)).rowcount == 0
+        assert await completion._CLOSE(connection, [stale]) == 0
     assert await _rows(app) == before
 
 
@@ -84,40 +78,30 @@ async def test_each_occurrence_and_each_run_by_hand_has_a_higher_fence(app: App)
 async def test_a_heartbeat_revives_nothing_that_was_closed_and_takes_nothing_of_another_node(app: App) -> None:
     await app.schedule()
     [claim] = await _claim_and_die(app)
-    now = app.clock.now()
-    later = now + timedelta(seconds=LEASE)
-    assert await app.runtime.db_ops.heartbeat("another node", {claim.execution_id}, now, later) == set()
+    now, lease = app.clock.now(), timedelta(seconds=LEASE)
+    assert await app.runtime.db_ops.extend_leases("another node", {claim.execution_id}, now, lease) == set()
     app.clock.advance(LEASE + 1)
     await app.service.recovery.tick()
-    assert await app.runtime.db_ops.heartbeat(app.runtime.node_id, {claim.execution_id}, now, later) == set()
+    assert await app.runtime.db_ops.extend_leases(app.runtime.node_id, {claim.execution_id}, now, lease) == set()
     async with app.context.database.read() as connection:
         rows = (await connection.execute(EXECUTIONS.select().order_by(EXECUTIONS.c.id))).all()
     assert [(row.state, row.lease_expires_at) for row in rows] == [("abandoned", None), ("ready", None)]
-
-
-async def test_a_heartbeat_says_that_the_node_is_alive(app: App) -> None:
-    await app.runtime.db_ops.join_node(app.runtime.node_id, "1", app.clock.now())
-    app.clock.advance(5)
-    now = app.clock.now()
-    assert await app.runtime.db_ops.heartbeat(app.runtime.node_id, (), now, now) == set()
-    async with app.context.database.read() as connection:
-        assert (await connection.execute(NODES.select())).one().heartbeat_at == now
 
 
 async def test_a_pause_between_the_look_and_the_claim_is_kept(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On SQLite the write transaction keeps everybody else out; on PostgreSQL they get in between."""
-    look = dispatch._ready_ids
+    take = queues.take
     paused: list[bool] = []
 
-    async def look_then_pause(connection: Any, request: Any) -> Any:
-        found = await look(connection, request)
-        if found and not paused:
+    async def take_then_pause(*arguments: Any) -> Any:
+        found = await take(*arguments)
+        if "ready" in arguments and not paused:
             paused.append((await app.service.pause_task(task_id)).success)
         return found
 
-    monkeypatch.setattr(dispatch, "_ready_ids", look_then_pause)
+    monkeypatch.setattr(queues, "take", take_then_pause)
     async with running_app(postgres_url, work, clock=manual_clock()) as app:
         task_id = await app.schedule(delivery="at_least_once")
         await _claim_and_die(app)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -20,10 +21,18 @@ LEASE = 30
 async def _claim_and_die(app: App) -> list[Any]:
     """Fire what is due as a node that then never says another word."""
     started: list[Any] = []
-    app.service.dispatcher._start = started.append  # type: ignore[method-assign]
+    app.service.dispatcher._accept = started.extend  # type: ignore[method-assign]
+    app.service.wake()
     await app.service.dispatcher.tick()
-    del app.service.dispatcher._start
+    del app.service.dispatcher._accept
     return started
+
+
+def finished(claim: Any, now: datetime, *, result: Any = None, fence: int | None = None) -> Finished:
+    """A success of that claim, as its worker reports it."""
+    outcome = Outcome("succeeded", result=result)
+    event_id, fence = claim.event.id, claim.fence if fence is None else fence
+    return Finished(claim.execution_id, event_id, fence, outcome, claim.due, now, duration_ms=1, cpu_ms=1)
 
 
 async def test_an_execution_of_a_dead_process_is_abandoned_and_tried_again(app: App) -> None:
@@ -81,11 +90,9 @@ async def test_an_outcome_that_comes_after_the_lease_was_lost_is_not_recorded(ap
     [claim] = await _claim_and_die(app)
     app.clock.advance(LEASE + 1)
     await app.service.recovery.tick()
-    late = Finished(
-        claim.execution_id, claim.fence, Outcome("succeeded", result="late"), app.clock.now(), duration_ms=1, cpu_ms=1
-    )
+    late = finished(claim, app.clock.now(), result="late")
     settler = app.service.job_manager.settler
-    assert await app.runtime.db_ops.complete_executions([late], settler, app.clock.now()) == set()
+    assert (await app.runtime.db_ops.complete_executions([late], settler, app.clock.now())).ids == set()
     assert (await app.history(task_id))[0]["state"] == "abandoned"
     await app.run_due()
     assert [row["state"] for row in await app.history(task_id)] == ["abandoned", "succeeded"]
@@ -94,10 +101,11 @@ async def test_an_outcome_that_comes_after_the_lease_was_lost_is_not_recorded(ap
 async def test_an_outcome_is_recorded_once(app: App) -> None:
     task_id = await app.schedule()
     [claim] = await _claim_and_die(app)
-    outcome = Finished(claim.execution_id, claim.fence, Outcome("succeeded"), app.clock.now(), duration_ms=1, cpu_ms=1)
+    outcome = finished(claim, app.clock.now())
     settler = app.service.job_manager.settler
-    assert await app.runtime.db_ops.complete_executions([outcome], settler, app.clock.now()) == {claim.execution_id}
-    assert await app.runtime.db_ops.complete_executions([outcome], settler, app.clock.now()) == set()
+    recorded = await app.runtime.db_ops.complete_executions([outcome], settler, app.clock.now())
+    assert recorded.ids == {claim.execution_id}
+    assert (await app.runtime.db_ops.complete_executions([outcome], settler, app.clock.now())).ids == set()
     assert (await app.task(task_id))["execution_count"] == 1
 
 
@@ -125,14 +133,18 @@ async def test_heartbeats_keep_a_lease_alive(app: App) -> None:
     db_ops, settler = app.runtime.db_ops, app.service.job_manager.settler
     for _ in range(3):
         now = app.clock.now()
-        held = await db_ops.heartbeat(app.runtime.node_id, {claim.execution_id}, now, now + timedelta(seconds=LEASE))
+        lease = timedelta(seconds=LEASE)
+        held = await db_ops.extend_leases(app.runtime.node_id, {claim.execution_id}, now, lease)
         assert held == {claim.execution_id}
         for _ in range(2):  # between two beats, and at the very end of the lease
             app.clock.advance(LEASE / 2)
-            assert await db_ops.recover("another node", (), settler, app.clock.now()) == []
+            assert await db_ops.recover("another node", (), settler, app.clock.now(), app.clock.now()) == ([], ANY)
     assert [row["state"] for row in await app.history(task_id)] == ["running"]
     app.clock.advance(1)
-    assert await db_ops.recover("another node", (), settler, app.clock.now()) == [claim.execution_id]
+    assert await db_ops.recover("another node", (), settler, app.clock.now(), app.clock.now()) == (
+        [claim.execution_id],
+        ANY,
+    )
 
 
 async def test_an_execution_that_cannot_be_read_keeps_no_other_from_being_recovered(sqlite_url: str) -> None:
@@ -172,7 +184,9 @@ async def test_what_was_claimed_too_long_ago_starts_only_while_it_is_still_held(
         result = await fire_and_claim(request)
         app.clock.advance(LEASE + 1)
         if lost:
-            await app.runtime.db_ops.recover("another node", (), app.service.job_manager.settler, app.clock.now())
+            await app.runtime.db_ops.recover(
+                "another node", (), app.service.job_manager.settler, app.clock.now(), app.clock.now()
+            )
         return result
 
     ran: list[str] = []
@@ -201,7 +215,7 @@ async def test_a_lease_is_renewed_before_the_start_until_it_can_be_trusted(
     app: App, claiming: float, renewals: list[float]
 ) -> None:
     """For four fifths of its length, counted from before the question: claiming and renewing may take long as well."""
-    fire_and_claim, heartbeat = app.runtime.db_ops.fire_and_claim, app.runtime.db_ops.heartbeat
+    fire_and_claim, extend_leases = app.runtime.db_ops.fire_and_claim, app.runtime.db_ops.extend_leases
     still_to_come = list(renewals)
 
     async def claim_slowly(request: Any) -> Any:
@@ -210,15 +224,15 @@ async def test_a_lease_is_renewed_before_the_start_until_it_can_be_trusted(
             app.clock.advance(claiming)
         return result
 
-    async def renew_slowly(node: str, ids: Any, now: Any, until: Any) -> Any:
-        assert until - now == timedelta(seconds=LEASE)
+    async def renew_slowly(node: str, ids: Any, now: Any, lease: Any) -> Any:
+        assert lease == timedelta(seconds=LEASE)
         assert now == app.clock.now()
-        held = await heartbeat(node, ids, now, until)
+        held = await extend_leases(node, ids, now, lease)
         app.clock.advance(still_to_come.pop(0))
         return held
 
     app.runtime.db_ops.fire_and_claim = claim_slowly  # type: ignore[method-assign]
-    app.runtime.db_ops.heartbeat = renew_slowly  # type: ignore[method-assign]
+    app.runtime.db_ops.extend_leases = renew_slowly  # type: ignore[method-assign]
     await app.schedule()
     assert [row["success"] for row in await app.run_due()] == [True]
     assert still_to_come == []

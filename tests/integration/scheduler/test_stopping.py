@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +13,13 @@ import pytest
 from modules.app import create_app
 from modules.core.app_context import AppContext
 from modules.core.background import backoff_seconds
-from modules.core.clock import SystemClock
-from modules.core.scheduler import recorder, service
+from modules.core.scheduler import service
 from modules.core.scheduler.db_ops.base import NODES
-from modules.core.scheduler.db_ops.completion import CompletionStatements
+from modules.core.scheduler.db_ops.nodes import NodeStatements
 from modules.core.scheduler.errors import DatabaseUnavailable
 from modules.core.settings import AppSettings
 from tests.integration.scheduler.conftest import work
-from tests.integration.scheduler.test_recovery import _claim_and_die
+from tests.integration.scheduler.test_recovery import _claim_and_die, finished
 from tests.support.app import App, running_app
 
 
@@ -95,8 +93,8 @@ async def test_a_stop_cuts_one_wait_for_the_database_short_and_waits_between_fur
         raise DatabaseUnavailable("away")
 
     app.runtime.db_ops.complete_executions = refuse  # type: ignore[method-assign]
-    finished = replace(_finished(), execution_id=claim.execution_id, fence=claim.fence)
-    outcome = asyncio.create_task(recorder.record(finished))
+    app.service.job_manager.jobs.hold(claim)
+    recorder.put(finished(claim, app.clock.now()))
     await _turns(50)
     assert recorder.failures == 1, "this clock stands still, so the wait has no end"
     stopping = asyncio.create_task(recorder.stop(60))
@@ -106,7 +104,7 @@ async def test_a_stop_cuts_one_wait_for_the_database_short_and_waits_between_fur
     app.runtime.db_ops.complete_executions = complete  # type: ignore[method-assign]
     app.clock.advance(backoff_seconds(2))
     await stopping
-    assert await outcome is True
+    assert app.service.job_manager.running == set()
     assert [row["state"] for row in await app.history(task_id)] == ["succeeded"]
 
 
@@ -134,7 +132,7 @@ async def test_a_heartbeat_that_hangs_costs_the_runs_their_trust(
                 await asyncio.sleep(5)
                 return set()
 
-    monkeypatch.setattr(CompletionStatements, "heartbeat", hangs)
+    monkeypatch.setattr(NodeStatements, "heartbeat", hangs)
     async with running_app(sqlite_url, until_cancelled, enabled=True, lease_seconds=1, drain_timeout_seconds=0) as app:
         await app.schedule("until_cancelled")
         async with asyncio.timeout(20):
@@ -158,9 +156,3 @@ async def test_a_stop_ends_while_somebody_else_holds_the_database(
             other.close()
         async with app.context.database.transaction() as connection:
             await connection.execute(NODES.delete())
-
-
-def _finished() -> recorder.Finished:
-    from modules.core.scheduler.outcomes import Outcome
-
-    return recorder.Finished("0199c0de-0000-7000-8000-000000000000", 1, Outcome("succeeded"), SystemClock().now(), 1, 1)

@@ -9,7 +9,9 @@ from modules.core.scheduler.db_ops.changes import (
     ClaimResult,
     EventChange,
     Finished,
+    Look,
     NewExecution,
+    Recorded,
     Settle,
 )
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
@@ -17,6 +19,9 @@ from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
+from modules.core.scheduler.db_ops.notifications import NotificationStatements
+from modules.core.scheduler.db_ops.recovery import RecoveryStatements
 from modules.core.scheduler.db_ops.salvage import damaged_columns
 
 
@@ -24,7 +29,10 @@ class DbOps(
     EventStatements,
     DispatchStatements,
     CompletionStatements,
+    RecoveryStatements,
     HistoryStatements,
+    NodeStatements,
+    NotificationStatements,
     CleanupConfigStatements,
     ApiKeyStatements,
 ):
@@ -39,7 +47,12 @@ __all__ = [
     "DbOps",
     "EventChange",
     "Finished",
+    "Heard",
+    "Look",
     "NewExecution",
+    "NodeReport",
+    "Nodes",
+    "Recorded",
     "Settle",
     "TaskFilter",
     "cleanup_key",

@@ -52,17 +52,34 @@ def _outages_named() -> Iterator[None]:
         ) from error
 
 
+def write_in_lane(
+    lane: str | None,
+) -> Callable[
+    [Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]]], Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+]:
+    """The method runs in one write transaction, as a whole again when the database rolls it back.
+
+    Those of one lane run one after the other; on PostgreSQL on a connection that is kept for them.
+    """
+
+    def decorate(
+        method: Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]],
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+        async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            with _outages_named():
+                return await self.database.run(lambda connection: method(self, connection, *args, **kwargs), lane=lane)
+
+        update_wrapper(wrapper, method)
+        return wrapper
+
+    return decorate
+
+
 def write(
     method: Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """The method runs in one write transaction, as a whole again when the database rolls it back."""
-
-    async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with _outages_named():
-            return await self.database.run(lambda connection: method(self, connection, *args, **kwargs))
-
-    update_wrapper(wrapper, method)
-    return wrapper
+    return write_in_lane(None)(method)
 
 
 def read(

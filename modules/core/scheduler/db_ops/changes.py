@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from modules.core.clock import Clock
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
+from modules.core.scheduler.fairness import Limit, Waiting
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import Settlement
 from modules.core.scheduler.outcomes import Outcome
@@ -40,7 +41,11 @@ class EventChange:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """What a node can take on now."""
+    """What a node can take on: up to `limit` executions that may start within `look_ahead` from now.
+
+    `limits` hold for all nodes together, `room` is what is left under limits of this node alone. `head_start` is what
+    one level of priority counts for.
+    """
 
     now: datetime
     clock: Clock
@@ -51,19 +56,28 @@ class ClaimRequest:
     functions: Collection[tuple[str, str]]
     excluded_events: Collection[str]
     decide: Callable[[ScheduledEvent, datetime], Firing]
+    look_ahead: timedelta = timedelta(0)
+    limits: Collection[Limit] = ()
+    room: Mapping[Limit, int] = field(default_factory=dict)
+    head_start: timedelta = timedelta(0)
+    lease_now: datetime | None = None  # the moment that leases count from; None is the database's own clock
 
     def begun(self) -> ClaimRequest:
         """The request as of now: waiting for the write lock may have taken long."""
         return replace(self, now=self.clock.now())
 
     @property
-    def lease_until(self) -> datetime:
-        return self.now + self.lease
+    def until(self) -> datetime:
+        return self.now + self.look_ahead
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An execution that this node holds now, and the event it belongs to. Rows, not ORM objects: read only."""
+    """An execution that this node holds now, and the event it belongs to. Rows, not ORM objects: read only.
+
+    It is due, and must not start before, `due`; that lies ahead by the look-ahead at most. `next_execution` is when its
+    event is due again.
+    """
 
     event: ScheduledEvent
     execution_id: str
@@ -71,16 +85,50 @@ class Claim:
     kind: str
     attempt: int
     fence: int
-    start_time: datetime
+    due: datetime
+    next_execution: datetime | None
     trace_session_id: str
+
+    def lateness_ms(self, started: datetime) -> float:
+        """How much later than due it started."""
+        return max(0.0, (started - self.due) / timedelta(milliseconds=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What waits on all queues that this node may take from, first moments only, and when the next lease runs out.
+
+    `database_now` is the clock that leases are counted by.
+    """
+
+    waiting: list[Waiting]
+    next_lease: datetime | None
+    database_now: datetime
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When there will be something to claim; None when nothing is known to come."""
+        return min((one.moment for one in self.waiting), default=None)
+
+    def has_due(self, until: datetime) -> bool:
+        return any(one.moment <= until for one in self.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Which executions were this process's to close, and when what follows from them is due: the next attempts, and the
+    next fire times of events whose outcome needed a closer look."""
+
+    ids: Collection[str]
+    next_due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """`next_due` is when there will be something to claim; None when nothing is known to come."""
+    """What was claimed, and what waits after that; `look` is None when there may be more to claim at once."""
 
     claims: list[Claim]
-    next_due: datetime | None
+    look: Look | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +136,14 @@ class Finished:
     """An attempt that has ended, to be recorded if it is still this fence's to record."""
 
     execution_id: str
+    event_id: str
     fence: int
     outcome: Outcome
+    start_time: datetime
     end_time: datetime
     duration_ms: float | None
     cpu_ms: float | None
+    lateness_ms: float | None = None
 
 
 Settle = Callable[[ScheduledEvent, EventExecution, Outcome, datetime], tuple[Settlement, Firing]]

@@ -1,4 +1,4 @@
-"""Finish and recover: close executions, settle their events, make their next attempts, in one transaction.
+"""Finish: close executions, settle their events, make their next attempts, in one transaction.
 
 A worker that lost its lease changes nothing: an execution is closed only while it is running under the fence that
 the worker was given.
@@ -7,70 +7,97 @@ the worker was given.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, Final, cast
 
-from sqlalchemy import and_, bindparam, case, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from modules.core.errors import Unavailable
+from modules.core.column_types import UtcDateTime
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, NODES, Statements, write
-from modules.core.scheduler.db_ops.changes import Finished, Settle
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write_in_lane
+from modules.core.scheduler.db_ops.changes import Finished, Recorded, Settle
+from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
-from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.firing import Firing
-from modules.core.scheduler.lifecycle import Settlement
+from modules.core.scheduler.lifecycle import NextAttempt, Settlement
 from modules.core.scheduler.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
 
-RECOVERED_AT_ONCE = 100
-
-_CLOSE = (
-    update(EXECUTIONS)
-    .where(
-        EXECUTIONS.c.id == bindparam("b_id"),
-        EXECUTIONS.c.fence == bindparam("b_fence"),
-        EXECUTIONS.c.state == "running",
-    )
-    .values(
-        state=bindparam("b_state"),
-        success=bindparam("b_success"),
-        result=bindparam("b_result"),
-        error=bindparam("b_error"),
-        error_type=bindparam("b_error_type"),
-        end_time=bindparam("b_end"),
-        duration_ms=bindparam("b_duration"),
-        cpu_ms=bindparam("b_cpu"),
-        lease_expires_at=None,
-    )
+_CLOSED: Final[dict[str, str | ColumnElement[Any]]] = {
+    "state": "state",
+    "success": "success",
+    "result": "result",
+    "error": "error",
+    "error_type": "error_type",
+    "start_time": "start",
+    "end_time": "end",
+    "duration_ms": "duration",
+    "cpu_ms": "cpu",
+    "lateness_ms": "late",
+    "lease_expires_at": null(),
+}
+_CLOSE = UpdateRows(
+    EXECUTIONS, _CLOSED, same_as={"fence": "fence"}, where=lambda _: [EXECUTIONS.c.state == literal_column("'running'")]
 )
-_SETTLE = (
-    update(EVENTS)
-    .where(EVENTS.c.id == bindparam("b_id"))
-    .values(
-        status=bindparam("b_status"),
-        next_execution=bindparam("b_next"),
-        active_execution_id=bindparam("b_active"),
-        fence=bindparam("b_fence"),
-        execution_count=bindparam("b_count"),
-        last_execution=bindparam("b_last"),
-        last_error=bindparam("b_error"),
-    )
+_SETTLE = UpdateRows(
+    EVENTS,
+    {
+        "status": "status",
+        "next_execution": "next",
+        "active_execution_id": "active",
+        "fence": "fence",
+        "execution_count": "count",
+        "last_execution": "last",
+        "last_error": "error",
+    },
 )
+# What a success does to its event where nothing else has to be decided: its fire times lie ahead.
+_SETTLE_SUCCESS = UpdateRows(
+    EVENTS,
+    {
+        "status": case(
+            (
+                and_(EVENTS.c.status == literal_column("'pending'"), EVENTS.c.next_execution.is_(None)),
+                literal_column("'completed'"),
+            ),
+            else_=EVENTS.c.status,
+        ),
+        "active_execution_id": null(),
+        "fence": EVENTS.c.fence + literal_column("1"),
+        "execution_count": EVENTS.c.execution_count + literal_column("1"),
+        "last_execution": "last",
+        "last_error": null(),
+    },
+    same_as={"active_execution_id": "active"},
+    where=lambda same: [
+        or_(
+            EVENTS.c.next_execution.is_(None),
+            EVENTS.c.next_execution > same["now"],
+            EVENTS.c.recurring.is_(False),
+        )
+    ],
+    same={"now": UtcDateTime()},
+)
+_ATTEMPT = InsertRows(
+    EXECUTIONS,
+    (
+        "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested",
+    ),
+)  # fmt: skip
 
 
 # What settling needs to know, and no more: it is read once for every execution.
-_EXECUTION = tuple(
+EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence",
+        "abandonments", "fence", "lateness_ms",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -78,7 +105,7 @@ _EVENT = tuple(
     for name in (
         "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
-        "active_execution_id", "fence", "delivery", "retry",
+        "active_execution_id", "fence", "delivery", "retry", "priority",
     )
 )  # fmt: skip
 
@@ -98,162 +125,75 @@ class _EventDraft:
 
 
 class CompletionStatements(Statements):
-    @write
-    async def complete_executions(
+    async def complete_executions(self, finished: Sequence[Finished], settle: Settle, now: datetime) -> Recorded:
+        """Record these outcomes. Those not among the ids returned had lost their lease: nothing was changed."""
+        plain = all(item.outcome.state == "succeeded" for item in finished)
+        if plain and len({item.event_id for item in finished}) == len(finished):
+            try:
+                await self._complete_successes(finished, now)
+            except _NotSoPlain:
+                pass
+            else:
+                return Recorded({item.execution_id for item in finished})
+        return await self._complete(finished, settle, now)
+
+    @write_in_lane("completion")
+    async def _complete_successes(
+        self, connection: AsyncConnection, finished: Sequence[Finished], now: datetime
+    ) -> None:
+        """Two statements that read nothing first. What `_complete` would have to look at makes them match fewer rows;
+        then nothing is changed, and _NotSoPlain is raised."""
+        ordered = sorted(finished, key=lambda item: item.execution_id)
+        closed = await _CLOSE(connection, [_closed_row(item) for item in ordered])
+        settled = await _SETTLE_SUCCESS(
+            connection,
+            [(item.event_id, item.execution_id, item.start_time) for item in ordered],
+            now=now,
+        )
+        if closed != len(ordered) or settled != len(ordered):
+            raise _NotSoPlain
+
+    @write_in_lane("completion")
+    async def _complete(
         self, connection: AsyncConnection, finished: Sequence[Finished], settle: Settle, now: datetime
-    ) -> set[str]:
-        """Record these outcomes. Returns the ids that were ours to record; the others had lost their lease."""
+    ) -> Recorded:
         wanted = {item.execution_id: item for item in finished}
         query = (
-            select(*_EXECUTION)
+            select(*EXECUTION_COLUMNS)
             .where(EXECUTIONS.c.id.in_(sorted(wanted)), EXECUTIONS.c.state == "running")
             .order_by(EXECUTIONS.c.id)
             .with_for_update()
         )
         rows = cast(list[EventExecution], (await connection.execute(query)).all())
         mine = [(row, wanted[row.id]) for row in rows if row.fence == wanted[row.id].fence]
-        await _close(connection, mine, settle, now)
-        return {row.id for row, _ in mine}
-
-    async def recover(self, node_id: str, alive: Collection[str], settle: Settle, now: datetime) -> list[str]:
-        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts; returns their ids.
-
-        `alive` are the executions that this very node still runs: they are its own to close. One that cannot be read
-        holds up no other: it is closed without a next attempt.
-        """
-        try:
-            return await self._recover(node_id, alive, settle, now)
-        except Unavailable:
-            raise
-        except Exception:
-            logger.exception("a batch of executions could not be recovered; they are taken one by one")
-            return await self._recover_one_by_one(node_id, alive, settle, now)
-
-    @write
-    async def _recover(
-        self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
-    ) -> list[str]:
-        lost = await _lost_ids(connection, node_id, alive, now)
-        await _abandon(connection, lost, settle, now)
-        return lost
-
-    @write
-    async def _recover_one_by_one(
-        self, connection: AsyncConnection, node_id: str, alive: Collection[str], settle: Settle, now: datetime
-    ) -> list[str]:
-        lost = await _lost_ids(connection, node_id, alive, now)
-        for execution_id in lost:
-            try:
-                async with connection.begin_nested():
-                    await _abandon(connection, [execution_id], settle, now)
-            except Exception as error:
-                # An IntegrityError: its next attempt is on record already, which nothing here can have written.
-                if not isinstance(error, IntegrityError) and not is_unreadable(error):
-                    raise
-                logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
-                await close_unreadable(connection, execution_id, "abandoned", now)
-        return lost
-
-    @write
-    async def heartbeat(
-        self,
-        connection: AsyncConnection,
-        node_id: str,
-        execution_ids: Collection[str],
-        now: datetime,
-        lease_until: datetime,
-    ) -> set[str]:
-        """Extend the leases of these executions; returns those that this node still holds."""
-        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(heartbeat_at=now))
-        if not execution_ids:
-            return set()
-        statement = (
-            update(EXECUTIONS)
-            .where(
-                EXECUTIONS.c.id.in_(sorted(execution_ids)),
-                EXECUTIONS.c.node_id == node_id,
-                EXECUTIONS.c.state == "running",
-            )
-            .values(lease_expires_at=lease_until)
-            .returning(EXECUTIONS.c.id)
-        )
-        return set((await connection.execute(statement)).scalars())
-
-    @write
-    async def join_node(self, connection: AsyncConnection, node_id: str, version: str, now: datetime) -> None:
-        """Put this process on the list of those that dispatch."""
-        await connection.execute(
-            insert(NODES).values(id=node_id, started_at=now, heartbeat_at=now, version=version, state="running")
-        )
-
-    @write
-    async def drain_node(self, connection: AsyncConnection, node_id: str) -> None:
-        """Show that this process takes on nothing more."""
-        await connection.execute(update(NODES).where(NODES.c.id == node_id).values(state="draining"))
-
-    @write
-    async def leave_node(self, connection: AsyncConnection, node_id: str, silent_since: datetime) -> None:
-        """Take this process off the list, and those that have been silent for long."""
-        await connection.execute(delete(NODES).where((NODES.c.id == node_id) | (NODES.c.heartbeat_at < silent_since)))
+        next_due = await close(connection, mine, settle, now)
+        return Recorded({row.id for row, _ in mine}, next_due)
 
 
-async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
-    """End an execution without reading it or its event, so that it stands in nobody's way.
-
-    The event goes on with its next fire time; where it has none left, it has failed.
-    """
-    reason = "This execution could not be read from the database; the log has the reason."
-    await connection.execute(
-        update(EXECUTIONS)
-        .where(EXECUTIONS.c.id == execution_id)
-        .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
-    )
-    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
-    await connection.execute(
-        update(EVENTS)
-        .where(EVENTS.c.active_execution_id == execution_id)
-        .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
-    )
+class _NotSoPlain(Exception):
+    """Something arrived meanwhile that has to be looked at: a lost lease, an overlap, a change of the task."""
 
 
-async def _lost_ids(connection: AsyncConnection, node_id: str, alive: Collection[str], now: datetime) -> list[str]:
-    query = (
-        select(EXECUTIONS.c.id, EXECUTIONS.c.node_id)
-        .where(EXECUTIONS.c.state == "running", EXECUTIONS.c.lease_expires_at < now)
-        .order_by(EXECUTIONS.c.lease_expires_at)
-        .limit(RECOVERED_AT_ONCE + len(alive))
-        .with_for_update(skip_locked=True)
-    )
-    rows = await connection.execute(query)
-    return sorted(row.id for row in rows if not (row.node_id == node_id and row.id in alive))
-
-
-async def _abandon(connection: AsyncConnection, execution_ids: Sequence[str], settle: Settle, now: datetime) -> None:
-    if not execution_ids:
-        return
-    query = select(*_EXECUTION).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.id)
-    rows = cast(list[EventExecution], (await connection.execute(query)).all())
-    await _close(connection, [(row, _abandoned(row, now)) for row in rows], settle, now)
-
-
-async def _close(
+async def close(
     connection: AsyncConnection,
     closing: Sequence[tuple[EventExecution, Finished]],
     settle: Settle,
     now: datetime,
-) -> None:
+) -> datetime | None:
+    """Close these executions and settle their events; returns when what follows is due first."""
     if not closing:
-        return
+        return None
     drafts = await _drafts(connection, {row.event_id for row, _ in closing})
-    attempts: list[dict[str, Any]] = []
+    attempts: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
+    moments: list[datetime | None] = []
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
         settlement, skipped = _settled(settle, draft.event, row, outcome, now)
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
-        draft.last_execution = row.start_time
+        draft.last_execution = finished.start_time
         if outcome.state != "interrupted":  # that one is no attempt: it starts again
             draft.count += 1
             draft.last_error = None if outcome.state == "succeeded" else outcome.error
@@ -263,27 +203,15 @@ async def _close(
             draft.active = following
         missed.append((row.event_id, skipped))
         if following and settlement.next_attempt:
-            attempts.append(
-                {
-                    "id": following,
-                    "event_id": row.event_id,
-                    "start_time": settlement.next_attempt.run_at,
-                    "trace_session_id": row.trace_session_id,
-                    "scheduled_for": row.scheduled_for,
-                    "kind": row.kind,
-                    "attempt": settlement.next_attempt.number,
-                    "failures": settlement.next_attempt.failures,
-                    "abandonments": settlement.next_attempt.abandonments,
-                    "state": "ready",
-                    "run_at": settlement.next_attempt.run_at,
-                    "fence": draft.fence,
-                }
-            )
-    await connection.execute(_CLOSE, [_closed_row(row, finished) for row, finished in closing])
-    await connection.execute(_SETTLE, [_settled_row(draft) for draft in drafts.values()])
-    if attempts:
-        await connection.execute(insert(EXECUTIONS), attempts)
+            attempts.append(_attempt_row(row, following, settlement.next_attempt, draft))
+            moments.append(settlement.next_attempt.run_at)
+        elif draft.status == "pending":
+            moments.append(draft.next_execution)
+    await _CLOSE(connection, [_closed_row(finished) for _, finished in closing])
+    await _SETTLE(connection, [_settled_row(draft) for draft in drafts.values()])
+    await _ATTEMPT(connection, attempts)
     await insert_missed(connection, missed, now)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _settled(
@@ -315,39 +243,51 @@ async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict
     }
 
 
-def _closed_row(row: EventExecution, finished: Finished) -> dict[str, Any]:
-    return {
-        "b_id": row.id,
-        "b_fence": row.fence,
-        "b_state": finished.outcome.state,
-        "b_success": finished.outcome.state == "succeeded",
-        "b_result": finished.outcome.result,
-        "b_error": finished.outcome.error,
-        "b_error_type": finished.outcome.error_type,
-        "b_end": finished.end_time,
-        "b_duration": finished.duration_ms,
-        "b_cpu": finished.cpu_ms,
-    }
-
-
-def _settled_row(draft: _EventDraft) -> dict[str, Any]:
-    return {
-        "b_id": draft.event.id,
-        "b_status": draft.status,
-        "b_next": draft.next_execution,
-        "b_active": draft.active,
-        "b_fence": draft.fence,
-        "b_count": draft.count,
-        "b_last": draft.last_execution,
-        "b_error": draft.last_error,
-    }
-
-
-def _abandoned(row: EventExecution, now: datetime) -> Finished:
-    outcome = Outcome(
-        "abandoned",
-        error="The process that ran this ended without a word; its lease ran out.",
-        error_type="abandoned",
+def _closed_row(finished: Finished) -> tuple[Any, ...]:
+    outcome = finished.outcome
+    return (
+        finished.execution_id,
+        finished.fence,
+        outcome.state,
+        outcome.state == "succeeded",
+        outcome.result,
+        outcome.error,
+        outcome.error_type,
+        finished.start_time,
+        finished.end_time,
+        finished.duration_ms,
+        finished.cpu_ms,
+        finished.lateness_ms,
     )
-    elapsed = (now - row.start_time) / timedelta(milliseconds=1)
-    return Finished(row.id, row.fence, outcome, now, max(0.0, elapsed), None)
+
+
+def _settled_row(draft: _EventDraft) -> tuple[Any, ...]:
+    return (
+        draft.event.id,
+        draft.status,
+        draft.next_execution,
+        draft.active,
+        draft.fence,
+        draft.count,
+        draft.last_execution,
+        draft.last_error,
+    )
+
+
+def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, draft: _EventDraft) -> tuple[Any, ...]:
+    return (
+        attempt_id,
+        row.event_id,
+        attempt.run_at,
+        row.trace_session_id,
+        row.scheduled_for,
+        row.kind,
+        attempt.number,
+        attempt.failures,
+        attempt.abandonments,
+        "ready",
+        attempt.run_at,
+        draft.event.priority,
+        draft.fence,
+        False,
+    )

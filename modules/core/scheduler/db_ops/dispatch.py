@@ -3,62 +3,87 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, insert, or_, select, tuple_, update
+from sqlalchemy import func, literal_column, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.errors import ModuleError, Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
-from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult
-from modules.core.scheduler.db_ops.completion import close_unreadable
+from modules.core.scheduler.db_ops import queues
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
+from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
+from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.db_ops.recovery import close_unreadable
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
+from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
 from modules.core.scheduler.firing import Firing
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN = timedelta(seconds=1)  # where rows are in the way that cannot be read
+# What deciding, running and showing an occurrence needs of its event, and no more: it is read for every execution.
+_EVENT: Final = (
+    "id", "version", "name", "module_id", "function_name", "parameters", "recurring", "interval_type", "interval_value",
+    "cron_expression", "trigger", "timezone", "anchor_time", "end_time", "next_execution", "status", "fired_count",
+    "max_executions", "active_execution_id", "fence", "catch_up", "priority", "delivery", "timeout_s",
+    "trace_session_id",
+)  # fmt: skip
+_EXECUTION: Final = (
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id",
+)  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
-_ADVANCE = (
-    update(EVENTS)
-    .where(
-        EVENTS.c.id == bindparam("b_id"),
-        EVENTS.c.status == "pending",
-        EVENTS.c.active_execution_id.is_(None),
-        EVENTS.c.fence == bindparam("b_seen"),
-    )
-    .values(
-        next_execution=bindparam("b_next"),
-        fired_count=bindparam("b_fired"),
-        fence=bindparam("b_fence"),
-        active_execution_id=bindparam("b_active"),
-        status=bindparam("b_status"),
-        pause_reason=bindparam("b_reason"),
-    )
+_ADVANCE = UpdateRows(
+    EVENTS,
+    {
+        "next_execution": "next",
+        "fired_count": "fired",
+        "fence": "new_fence",
+        "active_execution_id": "active",
+        "status": "new_status",
+        "pause_reason": "reason",
+    },
+    same_as={"fence": "seen"},
+    where=lambda _: [EVENTS.c.status == literal_column("'pending'"), EVENTS.c.active_execution_id.is_(None)],
 )
-_START = (
-    update(EXECUTIONS)
-    .where(EXECUTIONS.c.id == bindparam("b_id"), EXECUTIONS.c.state == "ready")
-    .values(
-        state="running",
-        node_id=bindparam("b_node"),
-        lease_expires_at=bindparam("b_lease"),
-        start_time=bindparam("b_start"),
-        lateness_ms=bindparam("b_late"),
-    )
+_START = UpdateRows(
+    EXECUTIONS,
+    {
+        "state": literal_column("'running'"),
+        "node_id": "node",
+        "lease_expires_at": "lease",
+        "start_time": "start",
+        "lateness_ms": "late",
+    },
+    where=lambda _: [EXECUTIONS.c.state == literal_column("'ready'")],
+)
+_RUNNING = InsertRows(
+    EXECUTIONS,
+    (
+        "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
+        "abandonments", "state", "run_at", "priority", "node_id", "fence", "lease_expires_at", "cancel_requested",
+        "lateness_ms",
+    ),
+)  # fmt: skip
+_RELEASE = UpdateRows(
+    EXECUTIONS,
+    {"state": literal_column("'ready'"), "node_id": null(), "lease_expires_at": null(), "lateness_ms": null()},
+    same_as={"fence": "fence"},
+    where=lambda _: [EXECUTIONS.c.state == literal_column("'running'")],
 )
 
 
 class DispatchStatements(Statements):
     async def fire_and_claim(self, request: ClaimRequest) -> ClaimResult:
-        """Take on up to `request.limit` executions: those that wait, oldest first, then due events.
+        """Take on up to `request.limit` executions: those that are ready and those of due events, in the order of
+        priority and due time. Where nothing is due that costs one statement.
 
         One row never holds up the others. When an occurrence is on record already (a clock that was set back, say), its
         event moves on without a second run; an event that cannot be read or decided is parked: paused, with the reason.
@@ -72,43 +97,44 @@ class DispatchStatements(Statements):
                 logger.exception("a batch could not be fired; its rows are taken one by one")
             return await self._one_by_one(request)
 
-    @write
+    @write_in_lane("dispatch")
     async def _fire_and_claim(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         request = request.begun()
-        claims = await _claim(connection, request, await _ready_ids(connection, request))
-        if len(claims) < request.limit:
-            due = await _due_ids(connection, request, request.limit - len(claims))
-            claims += await _fire(connection, request, due)
-        next_due = await _next_due(connection, request) if len(claims) < request.limit else request.now
-        return ClaimResult(claims, next_due)
+        looked = await queues.look(connection, request, Admission(request.room), unreadable_at=request.now)
+        if not looked.has_due(request.until):
+            return ClaimResult([], looked)
+        admission = await _admission(connection, request)
+        claims: list[Claim] = []
+        taken = 0
+        for (source, priority), number in (await _shares(connection, request, admission, looked)).items():
+            names = _EVENT if source == "due" else _EXECUTION
+            rows = await queues.take(connection, request, admission, source, priority, names, number)
+            taken += len(rows)
+            work = _fire if source == "due" else _claim
+            claims += await work(connection, request, admission, looked, rows)
+        more = taken >= request.limit
+        if more:
+            return ClaimResult(claims, None)
+        later = request.now + queues.LOOK_AGAIN
+        return ClaimResult(claims, await queues.look(connection, request, admission, unreadable_at=later))
 
     @write
     async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         request = request.begun()
+        admission = await _admission(connection, request)
+        looked = await queues.look(connection, request, admission, unreadable_at=request.now)
         claims: list[Claim] = []
-        for execution_id in await _ready_ids(connection, request):
-            try:
-                async with connection.begin_nested():
-                    claims += await _claim(connection, request, [execution_id])
-            except Exception as error:
-                if not is_unreadable(error):
-                    raise
-                logger.exception("execution %s cannot be read and is closed as failed", execution_id)
-                await close_unreadable(connection, execution_id, "failed", request.now)
-        for event_id in await _due_ids(connection, request, request.limit - len(claims)):
-            try:
-                async with connection.begin_nested():
-                    claims += await _fire(connection, request, [event_id])
-            except IntegrityError:
-                await _fire(connection, request, [event_id], already_ran=True)
-            except Exception as error:
-                if not is_unreadable(error):
-                    raise
-                logger.exception("task %s cannot be fired and is parked", event_id)
-                await connection.execute(
-                    update(EVENTS).where(EVENTS.c.id == event_id).values(status="paused", pause_reason=_parked(error))
-                )
-        return ClaimResult(claims, request.now if claims else request.now + LOOK_AGAIN)
+        for (source, priority), number in (await _shares(connection, request, admission, looked)).items():
+            for row in await queues.take(connection, request, admission, source, priority, ("id",), number):
+                one = _one_due if source == "due" else _one_ready
+                claims += await one(connection, request, admission, looked, row.id)
+        later = Waiting("due", 0, request.now + (timedelta(0) if claims else queues.LOOK_AGAIN))
+        return ClaimResult(claims, replace(looked, waiting=[later]))
+
+    @write
+    async def release(self, connection: AsyncConnection, claims: Sequence[Claim]) -> None:
+        """Give back what was claimed and not started: any node may take it on, in its turn."""
+        await _RELEASE(connection, [(claim.execution_id, claim.fence) for claim in claims])
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
@@ -122,128 +148,117 @@ class DispatchStatements(Statements):
         return await readable_rows(connection, query, EVENTS)
 
 
-def _known(functions: Collection[tuple[str, str]]) -> ColumnElement[bool]:
-    # Rows whose function is not registered here wait for a process that has it; they must not block others.
-    return tuple_(EVENTS.c.module_id, EVENTS.c.function_name).in_(sorted(functions))
-
-
-def _fireable(request: ClaimRequest) -> ColumnElement[bool]:
-    free = and_(EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None), _known(request.functions))
-    return and_(free, EVENTS.c.id.not_in(sorted(request.excluded_events))) if request.excluded_events else free
-
-
-def _startable(request: ClaimRequest) -> ColumnElement[bool]:
-    allowed = exists().where(
-        EVENTS.c.id == EXECUTIONS.c.event_id,
-        or_(EVENTS.c.status != "paused", EXECUTIONS.c.kind == "manual"),
-        _known(request.functions),
-    )
-    waiting = and_(EXECUTIONS.c.state == "ready", allowed)
-    if request.excluded_events:
-        waiting = and_(waiting, EXECUTIONS.c.event_id.not_in(sorted(request.excluded_events)))
-    return waiting
-
-
-async def _ready_ids(connection: AsyncConnection, request: ClaimRequest) -> Sequence[str]:
+async def _admission(connection: AsyncConnection, request: ClaimRequest) -> Admission:
+    """What still fits under each limit. Nodes that share one count one after the other."""
+    if not request.limits:
+        return Admission(request.room)
+    if connection.dialect.name == "postgresql":
+        for limit in sorted(request.limits, key=str):
+            key = f"core.scheduler limit {limit.module_id}:{limit.function_name or ''}"
+            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+    modules = {limit.module_id for limit in request.limits}
     query = (
-        select(EXECUTIONS.c.id)
-        .where(_startable(request), EXECUTIONS.c.run_at <= request.now)
-        .order_by(EXECUTIONS.c.run_at)
-        .limit(request.limit)
-        .with_for_update(skip_locked=True, of=EXECUTIONS)
+        select(EVENTS.c.module_id, EVENTS.c.function_name, func.count())
+        .join_from(EXECUTIONS, EVENTS, EXECUTIONS.c.event_id == EVENTS.c.id)
+        .where(EXECUTIONS.c.state == literal_column("'running'"), EVENTS.c.module_id.in_(sorted(modules)))
+        .group_by(EVENTS.c.module_id, EVENTS.c.function_name)
     )
-    return (await connection.execute(query)).scalars().all()
+    running = (await connection.execute(query)).all()
+    room = {
+        limit: limit.most - sum(number for module, name, number in running if limit.covers(module, name))
+        for limit in request.limits
+    }
+    return Admission({**room, **request.room})
 
 
-async def _claim(connection: AsyncConnection, request: ClaimRequest, execution_ids: Sequence[str]) -> list[Claim]:
-    if not execution_ids:
-        return []
-    query = select(EXECUTIONS).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.run_at)
-    waiting = cast(list[EventExecution], (await connection.execute(query)).all())
+async def _shares(
+    connection: AsyncConnection, request: ClaimRequest, admission: Admission, looked: Look
+) -> Counter[tuple[Source, int]]:
+    due = [one for one in looked.waiting if one.moment <= request.until]
+    if len(due) < 2:  # nearly always: everything has the same priority, and nothing waits for a second attempt
+        return Counter({(one.source, one.priority): request.limit for one in due})
+    candidates = [
+        Waiting(one.source, one.priority, moment)
+        for one in due
+        for moment in await queues.moments(connection, request, admission, one.source, one.priority)
+    ]
+    return shares(candidates, request.limit, request.head_start)
+
+
+async def _claim(
+    connection: AsyncConnection,
+    request: ClaimRequest,
+    admission: Admission,
+    looked: Look,
+    waiting: Sequence[EventExecution],
+) -> list[Claim]:
     # Locked as well: a pause that was acknowledged meanwhile must be kept. One that is under way gets the next turn.
-    known = select(EVENTS).where(EVENTS.c.id.in_({execution.event_id for execution in waiting}))
+    known = select(*(EVENTS.c[name] for name in _EVENT)).where(EVENTS.c.id.in_({row.event_id for row in waiting}))
     events = {
         event.id: cast(ScheduledEvent, event)
         for event in await connection.execute(known.with_for_update(skip_locked=True))
     }
-    waiting = [row for row in waiting if _may_start(row, events.get(row.event_id))]
-    if not waiting:
-        return []
-    await connection.execute(
-        _START,
+    claims = [
+        Claim(
+            event=event,
+            execution_id=row.id,
+            scheduled_for=row.scheduled_for,
+            kind=row.kind,
+            attempt=row.attempt,
+            fence=row.fence,
+            due=row.run_at,
+            next_execution=event.next_execution,
+            trace_session_id=row.trace_session_id or request.session_id,
+        )
+        for row in waiting
+        if (event := events.get(row.event_id)) is not None
+        and (event.status != "paused" or row.kind == "manual")
+        and admission.take(event.module_id, event.function_name)
+    ]
+    lease = looked.database_now + request.lease
+    await _START(
+        connection,
         [
-            {
-                "b_id": execution.id,
-                "b_node": request.node_id,
-                "b_lease": request.lease_until,
-                "b_start": request.now,
-                "b_late": _milliseconds(request.now, execution.run_at),
-            }
-            for execution in waiting
+            (
+                claim.execution_id,
+                request.node_id,
+                lease,
+                max(claim.due, request.now),
+                claim.lateness_ms(request.now),
+            )
+            for claim in claims
         ],
     )
-    return [
-        Claim(
-            event=events[execution.event_id],
-            execution_id=execution.id,
-            scheduled_for=execution.scheduled_for,
-            kind=execution.kind,
-            attempt=execution.attempt,
-            fence=execution.fence,
-            start_time=request.now,
-            trace_session_id=execution.trace_session_id or request.session_id,
-        )
-        for execution in waiting
-    ]
-
-
-def _may_start(execution: EventExecution, event: ScheduledEvent | None) -> bool:
-    return event is not None and (event.status != "paused" or execution.kind == "manual")
-
-
-async def _due_ids(connection: AsyncConnection, request: ClaimRequest, limit: int) -> Sequence[str]:
-    if limit <= 0:
-        return []
-    query = (
-        select(EVENTS.c.id)
-        .where(_fireable(request), EVENTS.c.next_execution <= request.now)
-        .order_by(EVENTS.c.next_execution)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return (await connection.execute(query)).scalars().all()
+    return claims
 
 
 async def _fire(
-    connection: AsyncConnection, request: ClaimRequest, event_ids: Sequence[str], *, already_ran: bool = False
+    connection: AsyncConnection,
+    request: ClaimRequest,
+    admission: Admission,
+    looked: Look,
+    due: Sequence[ScheduledEvent],
+    *,
+    already_ran: bool = False,
 ) -> list[Claim]:
-    if not event_ids:
-        return []
-    query = select(EVENTS).where(EVENTS.c.id.in_(event_ids)).order_by(EVENTS.c.next_execution)
-    due = cast(list[ScheduledEvent], (await connection.execute(query)).all())
     claims: list[Claim] = []
-    advanced: list[dict[str, Any]] = []
+    advanced: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
     for event in due:
-        values: dict[str, Any] = {
-            "b_id": event.id,
-            "b_seen": event.fence,
-            "b_fired": event.fired_count,
-            "b_fence": event.fence,
-            "b_active": None,
-            "b_status": "pending",
-            "b_reason": None,
-        }
-        advanced.append(values)
+        seen = (event.id, event.fence)
         try:
             firing = request.decide(event, request.now)
         except ModuleError as error:
-            values |= {"b_next": event.next_execution, "b_status": "paused", "b_reason": _parked(error)}
+            unchanged = (event.next_execution, event.fired_count, event.fence, None)
+            advanced.append((*seen, *unchanged, "paused", _parked(error)))
             continue
-        values["b_next"] = firing.next_execution
+        runs = firing.scheduled_for is not None and not already_ran
+        if runs and not admission.take(event.module_id, event.function_name):
+            continue  # it stays due
         missed.append((event.id, firing))
         if firing.scheduled_for is None or already_ran:
-            values["b_status"] = "pending" if firing.next_execution is not None else "completed"
+            status = "pending" if firing.next_execution is not None else "completed"
+            advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, status, None))
             continue
         claim = Claim(
             event=event,
@@ -252,57 +267,89 @@ async def _fire(
             kind="schedule",
             attempt=1,
             fence=event.fence + 1,
-            start_time=request.now,
+            due=firing.scheduled_for,
+            next_execution=firing.next_execution,
             trace_session_id=event.trace_session_id or request.session_id,
         )
         claims.append(claim)
-        values |= {"b_fired": event.fired_count + 1, "b_fence": claim.fence, "b_active": claim.execution_id}
-    if claims:
-        await connection.execute(insert(EXECUTIONS), [_running_row(claim, request) for claim in claims])
-    if advanced:
-        await connection.execute(_ADVANCE, advanced)
+        advanced.append(
+            (
+                *seen,
+                firing.next_execution,
+                event.fired_count + 1,
+                claim.fence,
+                claim.execution_id,
+                "pending",
+                None,
+            )
+        )
+    lease = looked.database_now + request.lease
+    await _RUNNING(connection, [_running_row(claim, request, lease) for claim in claims])
+    await _ADVANCE(connection, advanced)
     await insert_missed(connection, missed, request.now)
     return claims
 
 
-def _running_row(claim: Claim, request: ClaimRequest) -> dict[str, Any]:
-    return {
-        "id": claim.execution_id,
-        "event_id": claim.event.id,
-        "start_time": request.now,
-        "trace_session_id": claim.trace_session_id,
-        "scheduled_for": claim.scheduled_for,
-        "kind": claim.kind,
-        "attempt": claim.attempt,
-        "state": "running",
-        "run_at": request.now,
-        "node_id": request.node_id,
-        "fence": claim.fence,
-        "lease_expires_at": request.lease_until,
-        "lateness_ms": _milliseconds(request.now, claim.scheduled_for),
-    }
-
-
-async def _next_due(connection: AsyncConnection, request: ClaimRequest) -> datetime | None:
-    # Not min(): PostgreSQL would read every waiting execution with its event for it.
-    fires = select(EVENTS.c.next_execution).where(_fireable(request), EVENTS.c.next_execution.is_not(None))
-    starts = select(EXECUTIONS.c.run_at).where(_startable(request))
-    query = select(
-        fires.order_by(EVENTS.c.next_execution).limit(1).scalar_subquery(),
-        starts.order_by(EXECUTIONS.c.run_at).limit(1).scalar_subquery(),
-    )
+async def _one_ready(
+    connection: AsyncConnection, request: ClaimRequest, admission: Admission, looked: Look, execution_id: str
+) -> list[Claim]:
+    query = select(*(EXECUTIONS.c[name] for name in _EXECUTION)).where(EXECUTIONS.c.id == execution_id)
     try:
-        row = (await connection.execute(query)).one()
-    except ValueError:  # a damaged time stands first and hides the next ones: look again soon
-        return request.now + LOOK_AGAIN
-    moments = [moment for moment in row if moment is not None]
-    return min(moments) if moments else None
+        async with connection.begin_nested():
+            rows = cast(list[EventExecution], (await connection.execute(query)).all())
+            return await _claim(connection, request, admission, looked, rows)
+    except Exception as error:
+        if not is_unreadable(error):
+            raise
+        logger.exception("execution %s cannot be read and is closed as failed", execution_id)
+        await close_unreadable(connection, execution_id, "failed", request.now)
+        return []
+
+
+async def _one_due(
+    connection: AsyncConnection, request: ClaimRequest, admission: Admission, looked: Look, event_id: str
+) -> list[Claim]:
+    query = select(*(EVENTS.c[name] for name in _EVENT)).where(EVENTS.c.id == event_id)
+    rows: list[ScheduledEvent] = []
+    try:
+        async with connection.begin_nested():
+            rows = cast(list[ScheduledEvent], (await connection.execute(query)).all())
+            return await _fire(connection, request, admission, looked, rows)
+    except IntegrityError:
+        return await _fire(connection, request, admission, looked, rows, already_ran=True)
+    except Exception as error:
+        if not is_unreadable(error):
+            raise
+        logger.exception("task %s cannot be fired and is parked", event_id)
+        await connection.execute(
+            update(EVENTS).where(EVENTS.c.id == event_id).values(status="paused", pause_reason=_parked(error))
+        )
+        return []
+
+
+def _running_row(claim: Claim, request: ClaimRequest, lease: datetime) -> tuple[Any, ...]:
+    start = max(claim.due, request.now)
+    return (
+        claim.execution_id,
+        claim.event.id,
+        start,
+        claim.trace_session_id,
+        claim.scheduled_for,
+        claim.kind,
+        claim.attempt,
+        0,
+        0,
+        "running",
+        start,
+        claim.event.priority,
+        request.node_id,
+        claim.fence,
+        lease,
+        False,
+        claim.lateness_ms(request.now),
+    )
 
 
 def _parked(error: Exception) -> str:
     reason = error.message if isinstance(error, ModuleError) else f"{type(error).__name__}: see the log."
     return f"Parked: it cannot be read any more ({reason}) Correct it with PATCH, then resume."
-
-
-def _milliseconds(later: datetime, earlier: datetime) -> float:
-    return max(0.0, (later - earlier).total_seconds() * 1000)

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from modules.core.errors import ModuleError
 from modules.core.scheduler.db_models import ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import EventChange
+from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import DuplicateTask, TaskNotFound, VersionConflict
 from modules.core.scheduler.firing import Firing
+
+# What a new event has in the columns that its maker does not give.
+_NEW: Final = {
+    "execution_count": 0,
+    "fired_count": 0,
+    "fence": 0,
+    "overlap": "skip",
+    "catch_up": "latest",
+    "version": 1,
+}
+_LATER: Final = {
+    "last_execution", "last_error", "active_execution_id", "max_lateness_s", "jitter_s", "pause_reason", "paused_until",
+}  # fmt: skip
+_COLUMNS: Final = [column.name for column in EVENTS.columns if column.name not in _LATER]
+_INSERT = InsertRows(EVENTS, _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +65,45 @@ class TaskFilter:
 
 
 class EventStatements(Statements):
-    async def create_task(self, values: Mapping[str, Any]) -> None:
-        """Insert an event. Raises DuplicateTask when its unique key is taken."""
+    async def create_tasks(
+        self, rows: Sequence[Mapping[str, Any]], *, all_or_none: bool = False
+    ) -> list[ModuleError | None]:
+        """Insert events in one transaction. Answers for each: None, or the DuplicateTask that it is.
+
+        With `all_or_none` one that is refused keeps out the others too.
+        """
         try:
-            await self._insert_event(values)
-        except IntegrityError as error:
-            if values.get("unique_key") is None or "unique_key" not in str(error.orig):
-                raise
-            raise DuplicateTask(
-                f"A task with the unique key {values['unique_key']!r} exists: change or cancel that one, or choose "
-                "another key."
-            ) from error
+            await self._insert_events(rows)
+        except IntegrityError:
+            return await self._insert_each(rows, all_or_none)
+        return [None] * len(rows)
+
+    @write_in_lane("schedule")
+    async def _insert_events(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+        await _INSERT(connection, [_new_row(row) for row in rows])
+
+    async def _insert_each(self, rows: Sequence[Mapping[str, Any]], all_or_none: bool) -> list[ModuleError | None]:
+        try:
+            return await self._insert_one_by_one(rows, all_or_none)
+        except _Refused as refused:
+            return refused.answers
 
     @write
-    async def _insert_event(self, connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-        await connection.execute(insert(EVENTS).values(**values))
+    async def _insert_one_by_one(
+        self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]], all_or_none: bool
+    ) -> list[ModuleError | None]:
+        answers: list[ModuleError | None] = []
+        for row in rows:
+            try:
+                async with connection.begin_nested():
+                    await _INSERT(connection, [_new_row(row)])
+            except IntegrityError as error:
+                answers.append(await _why_refused(connection, row, error))
+            else:
+                answers.append(None)
+        if all_or_none and any(answers):
+            raise _Refused(answers)
+        return answers
 
     @read
     async def get_task(self, connection: AsyncConnection, event_id: str) -> ScheduledEvent:
@@ -140,6 +181,7 @@ class EventStatements(Statements):
                     abandonments=new.abandonments,
                     state="ready",
                     run_at=new.run_at,
+                    priority=event.priority,
                     fence=fence,
                 )
             )
@@ -147,6 +189,32 @@ class EventStatements(Statements):
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
         return decided
+
+
+def _new_row(given: Mapping[str, Any]) -> tuple[Any, ...]:
+    row = {**_NEW, **given}
+    return tuple(row[name] for name in _COLUMNS)
+
+
+class _Refused(Exception):
+    """Rolls back what was inserted beside a refused row."""
+
+    def __init__(self, answers: list[ModuleError | None]) -> None:
+        super().__init__()
+        self.answers = answers
+
+
+async def _why_refused(
+    connection: AsyncConnection, row: Mapping[str, Any], error: IntegrityError
+) -> ModuleError | None:
+    there = (await connection.execute(select(EVENTS.c.id).where(EVENTS.c.id == row["id"]))).first()
+    if there is not None:
+        return None  # a first try whose commit was not answered has stored it
+    if row.get("unique_key") is None or "unique_key" not in str(error.orig):
+        raise error
+    return DuplicateTask(
+        f"A task with the unique key {row['unique_key']!r} exists: change or cancel that one, or choose another key."
+    )
 
 
 async def _close_waiting(connection: AsyncConnection, event: ScheduledEvent, now: datetime) -> dict[str, Any]:

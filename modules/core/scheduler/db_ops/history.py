@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_models import EventExecution
-from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read
+from modules.core.scheduler.db_ops.base import EXECUTIONS, Statements, read
 from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.lifecycle import OPEN_STATES
@@ -47,11 +47,6 @@ class HistoryStatements(Statements):
             query = select(func.count()).select_from(EXECUTIONS).where(EXECUTIONS.c.state == state)
             counts[state] = (await connection.execute(query)).scalar_one()
         return {state: number for state, number in counts.items() if number}
-
-    @read
-    async def count_nodes(self, connection: AsyncConnection) -> int:
-        """How many processes are on the list of those that dispatch."""
-        return (await connection.execute(select(func.count()).select_from(NODES))).scalar_one()
 
     @read
     async def ping(self, connection: AsyncConnection) -> None:

@@ -25,7 +25,7 @@ SCHEDULE_FIELDS: Final = (
 )  # fmt: skip
 _OTHER_TASK_FIELDS: Final = (
     "name", "description", "module_id", "function_name", "parameters", "max_executions", "timeout_seconds", "retry",
-    "delivery", "unique_key", "tags", "allow_past",
+    "delivery", "priority", "unique_key", "tags", "allow_past",
 )  # fmt: skip
 _RULES: Final = ("interval_type", "interval_value", "interval", "cron_expression")
 
