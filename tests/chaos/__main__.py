@@ -10,10 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.checker import violations
+from tests.chaos.checker import broken
 from tests.chaos.run import Plan, place_for, quiet_logs, run, summary
 
-SHOWN = 40
+SHOWN = 5
 
 
 def main() -> int:
@@ -30,7 +30,10 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     databases = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
     quiet_logs()
-    return max(_one(Plan(name, options.kills, seed, options.nodes, options.pace, options.longest), options.keep) for name in databases)
+    return max(
+        _one(Plan(name, options.kills, seed, options.nodes, options.pace, options.longest), options.keep)
+        for name in databases
+    )
 
 
 def _one(plan: Plan, keep: bool) -> int:
@@ -41,10 +44,10 @@ def _one(plan: Plan, keep: bool) -> int:
     began = time.monotonic()
     with place_for(plan.database, folder) as place:
         evidence = asyncio.run(run(plan, place))
-    found = violations(evidence)
-    out.write(f"{summary(evidence)}\n{time.monotonic() - began:.0f} s, {len(found)} violations\n")
-    for sentence in found[:SHOWN]:
-        out.write(f"  {sentence}\n")
+    found = broken(evidence)
+    out.write(f"{summary(evidence)}\n{time.monotonic() - began:.0f} s, {len(found)} invariants broken\n")
+    for name, sentences in found.items():
+        out.write(f"{name}: {len(sentences)}\n" + "".join(f"  {sentence}\n" for sentence in sentences[:SHOWN]))
     out.write(f"logs: {folder}\n" if found or keep else "\n")
     return 1 if found else 0
 

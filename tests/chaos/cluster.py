@@ -1,4 +1,4 @@
-"""The processes of a chaos run, and what is done to them. Each is forked from a warm parent, so that a start is cheap."""
+"""The processes of a chaos run, and what is done to them. They are forked from a warm parent: a start is cheap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 20.0
 
 
 class Cluster:
-    """`size` processes, whoever dies; `plan_for(number)` says how each is started. `troubles` is what was done to them."""
+    """`size` processes, whoever dies; `plan_for(number)` says how each starts. `troubles` is what was done to them."""
 
     def __init__(self, size: int, plan_for: Callable[[int], node.NodePlan]) -> None:
         self._size = size

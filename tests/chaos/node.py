@@ -27,7 +27,7 @@ PEACE = "peace"  # a file: from now on nobody schedules any more
 
 @dataclass(frozen=True)
 class NodePlan:
-    """What a process is told. `number` is new for each start; `lifetime` is when it ends by itself, whatever happens."""
+    """What a process is told. `number` is new at each start; after `lifetime` seconds it ends by itself."""
 
     number: int
     database_url: str

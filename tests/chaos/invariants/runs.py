@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from tests.chaos.evidence import Evidence, Line
-from tests.chaos.invariants.journal import claimed_at, closed_at
+from tests.chaos.invariants.journal import claims, closed_at
 
 
 def the_row_comes_before_the_start(evidence: Evidence) -> Iterator[str]:
@@ -22,13 +22,15 @@ def the_row_comes_before_the_start(evidence: Evidence) -> Iterator[str]:
         if told != (row.event_id, row.scheduled_for, row.attempt, row.fence, row.node_id):
             yield f"The function was told other things than the row holds ({told}): {row}."
         history = evidence.execution_history.get(line.execution_id, [])
-        claim, close = claimed_at(history), closed_at(history)
-        if claim is None or claim.at > line.at + evidence.rules.clock_step:
-            yield f"Started at {line.at}, claimed at {claim.at if claim else None}: {row}."
+        before = [claim for claim in claims(history) if claim.at <= line.at + evidence.rules.clock_step]
+        if not before or before[-1].row.node_id != line.node_id:
+            yield f"Started at {line.at} by node {line.node_id}, which had not claimed it: {row}."
+            continue
+        close = closed_at(history)
+        gone = close is not None and close.at + evidence.rules.clock_step < line.at
         # A process that stood still between the claim and the start cannot know.
-        elif close and close.at + evidence.rules.clock_step < line.at:
-            if not evidence.was_suspended(line.process, claim.at, line.at):
-                yield f"Started at {line.at}, when it had been closed at {close.at} as {close.row.state}: {row}."
+        if close and gone and not evidence.was_suspended(line.process, before[-1].at, line.at):
+            yield f"Started at {line.at}, when it had been closed at {close.at} as {close.row.state}: {row}."
 
 
 def nothing_starts_twice(evidence: Evidence) -> Iterator[str]:
@@ -47,9 +49,9 @@ def nothing_starts_early(evidence: Evidence) -> Iterator[str]:
         due = row.run_at if row.attempt > 1 else row.scheduled_for
         if line.at < due:
             yield f"Started at {line.at}, {(due - line.at).total_seconds():.6f} s before {due}: {row}."
-        claim = claimed_at(evidence.execution_history.get(line.execution_id, []))
-        if claim and claim.at + evidence.rules.clock_step < due - evidence.rules.look_ahead:
-            yield f"Claimed at {claim.at} for {due}: {row}."
+        for claim in claims(evidence.execution_history.get(line.execution_id, [])):
+            if claim.at + evidence.rules.clock_step < due - evidence.rules.look_ahead:
+                yield f"Claimed at {claim.at} for {due}: {row}."
 
 
 def functions_do_not_overlap(evidence: Evidence) -> Iterator[str]:
