@@ -57,21 +57,20 @@ def nothing_starts_early(evidence: Evidence) -> Iterator[str]:
 def functions_do_not_overlap(evidence: Evidence) -> Iterator[str]:
     """Under skip, two functions of one event never run at the same time; one whose process stood still could not
     know that its lease was gone."""
-    runs: dict[str, list[tuple[datetime, datetime | None, Line]]] = defaultdict(list)
+    runs: dict[str, list[tuple[datetime, datetime | None, str]]] = defaultdict(list)
     for execution_id, (start, *_) in evidence.starts.items():
         end = next((line.at for line in evidence.ends.get(execution_id, ())), evidence.killed_at(start.process))
-        runs[start.task_id].append((start.at, end, start))
+        claimed = [claim.at for claim in claims(evidence.execution_history.get(execution_id, []))]
+        if not evidence.was_suspended(start.process, max(claimed, default=start.at), end or start.at):
+            runs[start.task_id].append((start.at, end, execution_id))
     for task_id, of_task in runs.items():
         event = evidence.event.get(task_id)
         if event is not None and event.overlap != "skip":
             continue
-        for (_, end, first), (begin, _, second) in pairwise(sorted(of_task, key=lambda run: run[0])):
-            if end is not None and end <= begin:
-                continue
-            if not evidence.was_suspended(first.process, first.at, end or begin):
+        for (begin, end, first), (later, _, second) in pairwise(sorted(of_task, key=lambda run: run[0])):
+            if end is None or end > later:
                 yield (
-                    f"Execution {second.execution_id} of event {task_id} started at {begin}, while "
-                    f"{first.execution_id} ran ({first.at} to {end})."
+                    f"Execution {second} of event {task_id} started at {later}, while {first} ran ({begin} to {end})."
                 )
 
 
