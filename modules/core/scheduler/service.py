@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -88,12 +89,12 @@ class SchedulerService:
 
         `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
         """
-        runtime, now = self._runtime, self._runtime.clock.now()
+        runtime = self._runtime
         patch = parse_task_patch(changes)
         await self.change(
             task_id_of(task_id),
             lambda event: new_event.edit(
-                event, patch, runtime.registry, now, default_timezone=runtime.settings.timezone
+                event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
             ),
             version=patch.version,
         )
@@ -102,7 +103,8 @@ class SchedulerService:
     @returns_result
     async def cancel_task(self, task_id: str) -> dict[str, Any]:
         """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
-        await self.change(task_id_of(task_id), control.cancel)
+        change = partial(control.cancel, left_behind=lambda event: self.trigger_manager.left_behind(event, self._now()))
+        await self.change(task_id_of(task_id), change)
         return {"task_id": task_id, "status": "cancelled"}
 
     @returns_result
@@ -119,10 +121,9 @@ class SchedulerService:
         Fire times of a recurring task that passed meanwhile are recorded as missed; a one-time task that came due
         runs now.
         """
-        now = self._runtime.clock.now()
         changed = await self.change(
             task_id_of(task_id),
-            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, now)),
+            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, self._now())),
         )
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
 
@@ -217,7 +218,10 @@ class SchedulerService:
         self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
     ) -> EventChange:
         """Decide and do a change of one event. What is claimed here and has not begun is given back before, and
-        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept."""
+        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept.
+
+        `change` reads the time itself: the row may have been locked for long before it is asked.
+        """
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
         if decided.cancel_waiting:
@@ -227,6 +231,9 @@ class SchedulerService:
         self.job_manager.jobs.note_change(event_id)
         self.wake()
         return decided
+
+    def _now(self) -> datetime:
+        return self._runtime.clock.now()
 
     def _lost(self, execution_ids: Collection[str]) -> None:
         self.dispatcher.drop(set(execution_ids))

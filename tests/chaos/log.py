@@ -1,0 +1,98 @@
+"""Logs that survive kill -9: one line of JSON by one write to a file opened with O_APPEND, so that lines never mix."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.evidence import Call, Line
+
+RUNS = "runs.jsonl"
+CALLS = "calls.jsonl"
+
+
+class AppendOnly:
+    """A file that several processes write to."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def write(self, **content: Any) -> None:
+        os.write(self._descriptor, (json.dumps(content) + "\n").encode())
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class CallLog:
+    """Who asked what of the service, and what they were told; each call is two lines."""
+
+    def __init__(self, path: Path, asker: str) -> None:
+        self._file = AppendOnly(path)
+        self._asker = asker
+        self._numbers = itertools.count(1)
+
+    def asked(self, what: str, task_id: str | None, now: datetime, detail: int | None = None) -> str:
+        """Write it down before the call; returns the call's name for `answered`."""
+        call = f"{self._asker}-{next(self._numbers)}"
+        self._file.write(call=call, what=what, task=task_id, asked=now.isoformat(), detail=detail)
+        return call
+
+    def answered(
+        self, call: str, now: datetime, answer: bool | None, task_id: str | None, detail: str | int | None = None
+    ) -> None:
+        """Write it down as soon as the answer is there. `answer`: yes, no, or None where the outcome is not known."""
+        self._file.write(call=call, answered=now.isoformat(), answer=answer, task=task_id, detail=detail)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[Line]:
+    """What the task functions wrote."""
+    return [
+        Line(
+            what=content["what"],
+            at=datetime.fromisoformat(content["at"]),
+            task_id=content["task"],
+            execution_id=content["execution"],
+            scheduled_for=datetime.fromisoformat(content["scheduled_for"]),
+            attempt=content["attempt"],
+            fence=content["fence"],
+            node_id=content["node"],
+            process=content["process"],
+            how=content.get("how"),
+        )
+        for content in _contents(path)
+    ]
+
+
+def read_calls(path: Path) -> list[Call]:
+    """What was asked and answered; a call without an answer is one of which nobody knows."""
+    asked: dict[str, dict[str, Any]] = {}
+    for content in _contents(path):
+        asked.setdefault(content["call"], {}).update(
+            {name: value for name, value in content.items() if value is not None}
+        )
+    return [
+        Call(
+            what=content["what"],
+            task_id=content.get("task"),
+            asked=datetime.fromisoformat(content["asked"]),
+            answered=datetime.fromisoformat(content["answered"]) if "answered" in content else None,
+            answer=content.get("answer"),
+            detail=content.get("detail"),
+        )
+        for content in asked.values()
+    ]
+
+
+def _contents(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        for line in path.read_text().splitlines():
+            yield json.loads(line)
