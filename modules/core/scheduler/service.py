@@ -63,8 +63,14 @@ class SchedulerService:
         )
         self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager, self.recovery)
         self.cluster = Cluster(
-            self._runtime, executions=lambda: self.job_manager.running, lost=self._lost, wake=self.wake
+            self._runtime,
+            executions=lambda: self.job_manager.running,
+            lost=self._lost,
+            wake=self.wake,
+            on_due=self.dispatcher.wake,
+            on_change=self._changed_elsewhere,
         )
+        self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
@@ -213,6 +219,13 @@ class SchedulerService:
     def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """These new events are on disk: whoever can run them has to know when."""
         self.dispatcher.wake(min(row["next_execution"] for row in rows))
+        registry, here = self._runtime.registry, self.dispatcher.takes_on_more
+        for_others = [
+            row["next_execution"]
+            for row in rows
+            if not here or (row["module_id"], row["function_name"]) not in registry
+        ]
+        self.cluster.tell_due(min(for_others, default=None))
 
     async def change(
         self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
@@ -224,16 +237,21 @@ class SchedulerService:
         """
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
-        if decided.cancel_waiting:
-            self.dispatcher.cancel(event_id)
-        else:
-            await self.dispatcher.withdraw(event_id)
-        self.job_manager.jobs.note_change(event_id)
-        self.wake()
+        await self.dispatcher.withdraw(event_id)
+        self.cluster.wakeups.announce_change(event_id)
+        self._changed(event_id)
         return decided
 
     def _now(self) -> datetime:
         return self._runtime.clock.now()
+
+    def _changed(self, event_id: str) -> None:
+        self.job_manager.jobs.note_change(event_id)
+        self.wake()
+
+    def _changed_elsewhere(self, event_id: str) -> None:
+        self.dispatcher.withdraw_soon(event_id)
+        self._changed(event_id)
 
     def _lost(self, execution_ids: Collection[str]) -> None:
         self.dispatcher.drop(set(execution_ids))
@@ -288,13 +306,16 @@ class SchedulerService:
             await self.dispatcher.loop.stop(STEP_PATIENCE)
             await _go_on_after(self.dispatcher.withdraw_all())
             await self.dispatcher.drain(settings.drain_timeout_seconds)
-            self.job_manager.jobs.stop_some(self.job_manager.running, "interrupted")
+            if interrupted := self.job_manager.running:
+                self.job_manager.jobs.stop_some(interrupted, "interrupted")
             await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
             if self.dispatcher.running:
                 logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
             self.job_manager.jobs.forget()
+            if interrupted:
+                self.cluster.tell_due(runtime.clock.now())  # their next attempts are ready for any other node
             await self.cluster.wakeups.stop(STEP_PATIENCE)
             await self.cluster.heartbeat.stop(STEP_PATIENCE)
             await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, runtime.lease_now()))
