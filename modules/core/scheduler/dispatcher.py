@@ -114,7 +114,7 @@ class Dispatcher:
             if self._is_known_to_be_idle():
                 return self._delay()
             await self._take(min(room, BATCH), self._look_ahead())
-            return self._delay()
+            return min(self._delay(), HELD_BACK) if self._due else self._delay()
 
     async def run_once(self) -> list[str]:
         """Take on what is due, then wait until all of it is on record; returns the ids of the executions taken on."""
