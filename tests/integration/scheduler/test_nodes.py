@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from modules.core.clock import SystemClock
 from modules.core.database import Database
 from modules.core.scheduler.db_ops import DbOps, NodeReport
 from modules.core.scheduler.db_ops.base import EXECUTIONS
-from modules.core.scheduler.db_ops.lease_clock import LEASE_UNTIL_ON_POSTGRESQL, lease_now, lease_until
+from modules.core.scheduler.db_ops.lease_clock import lease_now, lease_until
 from modules.core.scheduler.errors import NodeNotFound
 from modules.core.scheduler.nodes import is_silent, node_view
 from tests.integration.scheduler.test_recovery import _claim_and_die
@@ -113,16 +113,13 @@ async def test_a_node_is_silent_after_three_heartbeats_that_did_not_come(
 async def test_leases_go_by_the_clock_of_postgresql_unless_a_moment_is_given(postgres_url: str, driver: str) -> None:
     database = Database(postgres_url.replace("psycopg", driver))
     await database.open()
-    as_text = text(f"SELECT {LEASE_UNTIL_ON_POSTGRESQL}")
     try:
         async with database.transaction() as connection:
             assert (await connection.execute(select(lease_until(connection, NOON, LEASE)))).scalar_one() == NOON + LEASE
-            given = await connection.execute(as_text, {"lease_now": NOON, "lease": LEASE})
-            assert given.scalar_one() == NOON + LEASE
             before = SystemClock().now()
             first = (await connection.execute(select(lease_now(connection, None)))).scalar_one()
             second = (await connection.execute(select(lease_now(connection, None)))).scalar_one()
-            until = (await connection.execute(as_text, {"lease_now": None, "lease": LEASE})).scalar_one()
+            until = (await connection.execute(select(lease_until(connection, None, LEASE)))).scalar_one()
         assert before < first < second < until - LEASE < SystemClock().now(), "it stands still in a transaction"
     finally:
         await database.close()
