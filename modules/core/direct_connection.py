@@ -34,6 +34,9 @@ class DirectConnection:
     async def execute(self, statement: Any, parameters: Any = None) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
 
+    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
+        return self._connection.scalar(statement, parameters)
+
     async def exec_driver_sql(self, statement: str, parameters: Any = None) -> CursorResult[Any]:
         return self._connection.exec_driver_sql(statement, parameters)
 
@@ -67,10 +70,17 @@ class DirectWriter:
     def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if self._connection is None or self._connection.closed:
             self._connection = self.engine.connect()
-        with self._connection.begin():
-            # What statements call is there; the cast is the price of one code for two kinds of connection.
-            direct = cast(AsyncConnection, DirectConnection(self._connection))
-            return _to_its_end(cast(Coroutine[Any, Any, T], work(direct)))
+        try:
+            with self._connection.begin():
+                # What statements call is there; the cast is the price of one code for two kinds of connection.
+                direct = cast(AsyncConnection, DirectConnection(self._connection))
+                return _to_its_end(cast(Coroutine[Any, Any, T], work(direct)))
+        except BaseException:
+            # A COMMIT that was refused leaves SQLite inside the transaction: another connection has none behind it.
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+            raise
 
     def _close(self) -> None:
         if self._connection is not None:

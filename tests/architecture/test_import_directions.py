@@ -59,7 +59,10 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.views",
         ],
     ),
-    ("scheduler: shared parts", ["core.scheduler.control", "core.scheduler.new_event", "core.scheduler.runtime"]),
+    (
+        "scheduler: shared parts",
+        ["core.scheduler.control", "core.scheduler.new_event", "core.scheduler.questions", "core.scheduler.runtime"],
+    ),
     ("scheduler: settling", ["core.scheduler.intake", "core.scheduler.settlement", "core.scheduler.task_runner"]),
     (
         "scheduler: workers",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modules.core.errors import ModuleError
 from modules.core.ids import new_id
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
@@ -16,6 +14,7 @@ from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.intake import Intake
 from modules.core.scheduler.new_event import event_values
 from modules.core.scheduler.outcomes import clean_text, storable
+from modules.core.scheduler.questions import naming
 from modules.core.scheduler.running_jobs import RunningJobs
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.settlement import Settler
@@ -173,17 +172,6 @@ class JobManager:
     def stuck(self) -> list[Claim]:
         """Executions that are settled but whose function is still alive; each keeps its slot."""
         return self.jobs.stuck
-
-
-@contextmanager
-def naming(index: int) -> Iterator[None]:
-    """Errors inside say which task of a list they are about."""
-    try:
-        yield
-    except ModuleError as error:
-        error.message = f"Task {index} of the list: {error.message}"
-        error.details["index"] = index
-        raise
 
 
 def _scheduled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,16 +16,16 @@ from modules.core.ids import new_id
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cluster import Cluster
-from modules.core.scheduler.cursors import from_cursor, is_id, to_cursor
-from modules.core.scheduler.db_ops import EventChange, TaskFilter
+from modules.core.scheduler.cursors import from_cursor, is_id
+from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
-from modules.core.scheduler.errors import ExecutionNotFound, InvalidTask, TaskNotFound
+from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
-from modules.core.scheduler.job_manager import JobManager, naming
-from modules.core.scheduler.lifecycle import EVENT_STATUSES
+from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.node_service import NodeService, package_version
 from modules.core.scheduler.preview import Preview, preview
+from modules.core.scheduler.questions import next_cursor, page_size, parse_all, task_filter, task_id_of
 from modules.core.scheduler.recovery import Recovery
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.task_config import TaskConfig, TaskPatch, parse_task_config, parse_task_patch
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAGE = 200
-MOST_AT_ONCE = 10_000
 RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
@@ -81,7 +79,7 @@ class SchedulerService(NodeService):
 
         An error names the first task that was refused by its place in the list, counted from 0: `details["index"]`.
         """
-        return {"tasks": await self.job_manager.create_many(_parse_all(task_configs))}
+        return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
 
     @returns_result
     async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
@@ -92,7 +90,7 @@ class SchedulerService(NodeService):
         runtime, now = self._runtime, self._runtime.clock.now()
         patch = parse_task_patch(changes)
         await self.change(
-            _task_id(task_id),
+            task_id_of(task_id),
             lambda event: new_event.edit(
                 event, patch, runtime.registry, now, default_timezone=runtime.settings.timezone
             ),
@@ -103,14 +101,14 @@ class SchedulerService(NodeService):
     @returns_result
     async def cancel_task(self, task_id: str) -> dict[str, Any]:
         """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
-        await self.change(_task_id(task_id), control.cancel)
+        await self.change(task_id_of(task_id), control.cancel)
         return {"task_id": task_id, "status": "cancelled"}
 
     @returns_result
     async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
         """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
         change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
-        await self.change(_task_id(task_id), change)
+        await self.change(task_id_of(task_id), change)
         return {"task_id": task_id, "status": "paused"}
 
     @returns_result
@@ -122,7 +120,7 @@ class SchedulerService(NodeService):
         """
         now = self._runtime.clock.now()
         changed = await self.change(
-            _task_id(task_id),
+            task_id_of(task_id),
             partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, now)),
         )
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
@@ -130,12 +128,12 @@ class SchedulerService(NodeService):
     @returns_result
     async def execute_task(self, task_id: str) -> dict[str, Any]:
         """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`."""
-        return await self.job_manager.execute(_task_id(task_id))
+        return await self.job_manager.execute(task_id_of(task_id))
 
     @returns_result
     async def get_task(self, task_id: str) -> dict[str, Any]:
         """One task, as a dict."""
-        return task_view(await self._runtime.db_ops.get_task(_task_id(task_id)))
+        return task_view(await self._runtime.db_ops.get_task(task_id_of(task_id)))
 
     @returns_result
     async def list_tasks(
@@ -152,9 +150,9 @@ class SchedulerService(NodeService):
 
         `name` matches any part of a task's name, in any case; `limit` is at most 200.
         """
-        which = _task_filter(status, module_id, recurring, name)
-        rows = await self._runtime.db_ops.list_tasks(which, from_cursor(cursor), _page(limit) + 1)
-        return {"tasks": [task_view(row) for row in rows[:limit]], "next_cursor": _next_cursor(rows, limit)}
+        which = task_filter(status, module_id, recurring, name)
+        rows = await self._runtime.db_ops.list_tasks(which, from_cursor(cursor), page_size(limit) + 1)
+        return {"tasks": [task_view(row) for row in rows[:limit]], "next_cursor": next_cursor(rows, limit)}
 
     @returns_result
     async def get_execution(self, execution_id: str) -> dict[str, Any]:
@@ -172,11 +170,11 @@ class SchedulerService(NodeService):
         """Executions, newest first; data `{"executions": [...], "next_cursor": str or None}`."""
         db_ops = self._runtime.db_ops
         if task_id is not None:
-            await db_ops.get_task(_task_id(task_id))
-        rows = await db_ops.list_executions(task_id, from_cursor(cursor), _page(limit) + 1)
+            await db_ops.get_task(task_id_of(task_id))
+        rows = await db_ops.list_executions(task_id, from_cursor(cursor), page_size(limit) + 1)
         return {
             "executions": [execution_view(row) for row in rows[:limit]],
-            "next_cursor": _next_cursor(rows, limit),
+            "next_cursor": next_cursor(rows, limit),
         }
 
     @returns_result
@@ -304,44 +302,3 @@ async def _go_on_after(step: Coroutine[Any, Any, None]) -> None:
     except (SQLAlchemyError, ModuleError, TimeoutError):
         # The row of a silent node does no harm.
         logger.warning("the node's own row could not be changed", exc_info=True)
-
-
-def _task_id(task_id: str) -> str:
-    if not is_id(task_id):
-        raise TaskNotFound("There is no such task: ids look like 0199c0de-0000-7000-8000-000000000000.")
-    return task_id
-
-
-def _parse_all(configs: Any) -> list[TaskConfig]:
-    if isinstance(configs, str | Mapping) or not isinstance(configs, Sequence):
-        raise InvalidTask("schedule_tasks takes a list of task configurations; for one, use schedule_task.")
-    if not 1 <= len(configs) <= MOST_AT_ONCE:
-        raise InvalidTask(
-            f"schedule_tasks takes 1 to {MOST_AT_ONCE} tasks at once, not {len(configs)}: split the list."
-        )
-    parsed = []
-    for index, config in enumerate(configs):
-        with naming(index):
-            parsed.append(parse_task_config(config))
-    return parsed
-
-
-def _task_filter(status: Any, module_id: Any, recurring: Any, name: Any) -> TaskFilter:
-    if status not in (None, "running", *EVENT_STATUSES):
-        raise InvalidTask(f"status must be one of {', '.join(('running', *EVENT_STATUSES))}.")
-    if recurring not in (None, True, False):
-        raise InvalidTask("recurring must be true or false.")
-    for field, value in (("module_id", module_id), ("name", name)):
-        if value is not None:
-            checked_line(value, field)
-    return TaskFilter(status, module_id, recurring, name)
-
-
-def _page(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
-        raise InvalidTask(f"limit must be a whole number from 1 to {LONGEST_PAGE}.")
-    return limit
-
-
-def _next_cursor(rows: list[Any], limit: int) -> str | None:
-    return to_cursor(rows[limit - 1].id) if len(rows) > limit else None

@@ -26,9 +26,12 @@ def the_row_comes_before_the_start(evidence: Evidence) -> Iterator[str]:
         if claim is None or claim.at > line.at + evidence.rules.clock_step:
             yield f"Started at {line.at}, claimed at {claim.at if claim else None}: {row}."
         # A process that stood still between the claim and the start cannot know.
-        elif close and close.at + evidence.rules.clock_step < line.at:
-            if not evidence.was_suspended(line.process, claim.at, line.at):
-                yield f"Started at {line.at}, when it had been closed at {close.at} as {close.row.state}: {row}."
+        elif (
+            close
+            and close.at + evidence.rules.clock_step < line.at
+            and not evidence.was_suspended(line.process, claim.at, line.at)
+        ):
+            yield f"Started at {line.at}, when it had been closed at {close.at} as {close.row.state}: {row}."
 
 
 def nothing_starts_twice(evidence: Evidence) -> Iterator[str]:

@@ -56,7 +56,7 @@ def limits_are_kept(evidence: Evidence) -> Iterator[str]:
             yield f"Event {change.row.id} fired {change.row.fired_count} times; its limit is {limit}."
 
 
-def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:
+def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:  # noqa: PLR0912  # one rule, read in order
     """Each nominal fire time that has passed was executed or is in a span of missed ones, and never both."""
     executed: dict[str, list[datetime]] = {}
     for event_id, scheduled_for, kind in evidence.chains:

@@ -50,7 +50,7 @@ async def add_one(connection: AsyncConnection) -> None:
     """Read, think, write."""
     query = select(THINGS.c.count).where(THINGS.c.id == "a").with_for_update()
     seen = (await connection.execute(query)).scalar_one()
-    await asyncio.sleep(0)
+    await connection.execute(select(1))  # others get their turn meanwhile
     await connection.execute(update(THINGS).where(THINGS.c.id == "a").values(count=seen + 1))
 
 
@@ -187,6 +187,26 @@ async def test_a_mistake_is_not_tried_again(things: Database) -> None:
     with pytest.raises(DBAPIError):
         await things.run(work)
     assert len(attempts) == 1
+
+
+async def test_on_sqlite_work_that_awaits_something_else_is_told_so_and_undone(sqlite_url: str) -> None:
+    """It runs in the writer's thread, where no event loop is; the writer works on afterwards."""
+    database = Database(sqlite_url)
+    await database.open()
+    async with database.transaction() as connection:
+        await connection.run_sync(THINGS.metadata.create_all)
+        await connection.execute(insert(THINGS).values(id="a", count=0))
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(update(THINGS).values(count=5))
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match=r"database\.transaction"):
+        await database.run(work)
+    assert await count_of(database) == 0
+    await database.run(add_one)
+    assert await count_of(database) == 1
+    await database.close()
 
 
 async def test_a_real_serialization_failure_is_tried_again(postgres_url: str) -> None:

@@ -21,6 +21,7 @@ from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
+from modules.core.scheduler.db_ops.recovery import RecoveryStatements
 from modules.core.scheduler.db_ops.salvage import damaged_columns
 
 
@@ -28,6 +29,7 @@ class DbOps(
     EventStatements,
     DispatchStatements,
     CompletionStatements,
+    RecoveryStatements,
     HistoryStatements,
     NodeStatements,
     NotificationStatements,

@@ -1,4 +1,4 @@
-"""Finish and recover: close executions, settle their events, make their next attempts, in one transaction.
+"""Finish: close executions, settle their events, make their next attempts, in one transaction.
 
 A worker that lost its lease changes nothing: an execution is closed only while it is running under the fence that
 the worker was given.
@@ -7,32 +7,26 @@ the worker was given.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.column_types import UtcDateTime
-from modules.core.errors import Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops import lease_clock
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write, write_in_lane
-from modules.core.scheduler.db_ops.changes import Finished, Look, Recorded, Settle
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write_in_lane
+from modules.core.scheduler.db_ops.changes import Finished, Recorded, Settle
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
-from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.firing import Firing
 from modules.core.scheduler.lifecycle import NextAttempt, Settlement
 from modules.core.scheduler.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
-
-RECOVERED_AT_ONCE = 100
 
 _CLOSED: Final[dict[str, str | ColumnElement[Any]]] = {
     "state": "state",
@@ -99,7 +93,7 @@ _ATTEMPT = InsertRows(
 
 
 # What settling needs to know, and no more: it is read once for every execution.
-_EXECUTION = tuple(
+EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
@@ -165,134 +159,22 @@ class CompletionStatements(Statements):
     ) -> Recorded:
         wanted = {item.execution_id: item for item in finished}
         query = (
-            select(*_EXECUTION)
+            select(*EXECUTION_COLUMNS)
             .where(EXECUTIONS.c.id.in_(sorted(wanted)), EXECUTIONS.c.state == "running")
             .order_by(EXECUTIONS.c.id)
             .with_for_update()
         )
         rows = cast(list[EventExecution], (await connection.execute(query)).all())
         mine = [(row, wanted[row.id]) for row in rows if row.fence == wanted[row.id].fence]
-        next_due = await _close(connection, mine, settle, now)
+        next_due = await close(connection, mine, settle, now)
         return Recorded({row.id for row, _ in mine}, next_due)
-
-    async def recover(
-        self, node_id: str, alive: Collection[str], settle: Settle, now: datetime, lease_now: datetime | None = None
-    ) -> tuple[list[str], Look]:
-        """Close executions whose lease ran out, at most 100 at once, and insert their next attempts; returns their ids,
-        and when the next lease runs out. Leases are judged by `lease_now`, or on PostgreSQL by the database's clock.
-
-        `alive` are the executions that this very node still runs: they are its own to close. One that cannot be read
-        holds up no other: it is closed without a next attempt.
-        """
-        try:
-            return await self._recover(node_id, alive, settle, now, lease_now)
-        except Unavailable:
-            raise
-        except Exception:
-            logger.exception("a batch of executions could not be recovered; they are taken one by one")
-            return await self._recover_one_by_one(node_id, alive, settle, now, lease_now)
-
-    @write
-    async def _recover(
-        self,
-        connection: AsyncConnection,
-        node_id: str,
-        alive: Collection[str],
-        settle: Settle,
-        now: datetime,
-        lease_now: datetime | None,
-    ) -> tuple[list[str], Look]:
-        moment = await _lease_moment(connection, lease_now)
-        lost = await _lost_ids(connection, node_id, alive, moment)
-        await _abandon(connection, lost, settle, now)
-        return lost, await _next_lease(connection, moment)
-
-    @write
-    async def _recover_one_by_one(
-        self,
-        connection: AsyncConnection,
-        node_id: str,
-        alive: Collection[str],
-        settle: Settle,
-        now: datetime,
-        lease_now: datetime | None,
-    ) -> tuple[list[str], Look]:
-        moment = await _lease_moment(connection, lease_now)
-        lost = await _lost_ids(connection, node_id, alive, moment)
-        for execution_id in lost:
-            try:
-                async with connection.begin_nested():
-                    await _abandon(connection, [execution_id], settle, now)
-            except Exception as error:
-                # An IntegrityError: its next attempt is on record already, which nothing here can have written.
-                if not isinstance(error, IntegrityError) and not is_unreadable(error):
-                    raise
-                logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
-                await close_unreadable(connection, execution_id, "abandoned", now)
-        return lost, await _next_lease(connection, moment)
 
 
 class _NotSoPlain(Exception):
     """Something arrived meanwhile that has to be looked at: a lost lease, an overlap, a change of the task."""
 
 
-async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
-    """End an execution without reading it or its event, so that it stands in nobody's way.
-
-    The event goes on with its next fire time; where it has none left, it has failed.
-    """
-    reason = "This execution could not be read from the database; the log has the reason."
-    await connection.execute(
-        update(EXECUTIONS)
-        .where(EXECUTIONS.c.id == execution_id)
-        .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
-    )
-    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
-    await connection.execute(
-        update(EVENTS)
-        .where(EVENTS.c.active_execution_id == execution_id)
-        .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
-    )
-
-
-async def _lease_moment(connection: AsyncConnection, lease_now: datetime | None) -> datetime:
-    if lease_now is not None:
-        return lease_now
-    moment: datetime = (await connection.execute(select(lease_clock.lease_now(connection, None)))).scalar_one()
-    return moment
-
-
-async def _next_lease(connection: AsyncConnection, now: datetime) -> Look:
-    query = (
-        select(EXECUTIONS.c.lease_expires_at)
-        .where(EXECUTIONS.c.state == literal_column("'running'"))
-        .order_by(EXECUTIONS.c.lease_expires_at)
-        .limit(1)
-    )
-    return Look([], (await connection.execute(query)).scalar(), now)
-
-
-async def _lost_ids(connection: AsyncConnection, node_id: str, alive: Collection[str], now: datetime) -> list[str]:
-    query = (
-        select(EXECUTIONS.c.id, EXECUTIONS.c.node_id)
-        .where(EXECUTIONS.c.state == "running", EXECUTIONS.c.lease_expires_at < now)
-        .order_by(EXECUTIONS.c.lease_expires_at)
-        .limit(RECOVERED_AT_ONCE + len(alive))
-        .with_for_update(skip_locked=True)
-    )
-    rows = await connection.execute(query)
-    return sorted(row.id for row in rows if not (row.node_id == node_id and row.id in alive))
-
-
-async def _abandon(connection: AsyncConnection, execution_ids: Sequence[str], settle: Settle, now: datetime) -> None:
-    if not execution_ids:
-        return
-    query = select(*_EXECUTION).where(EXECUTIONS.c.id.in_(execution_ids)).order_by(EXECUTIONS.c.id)
-    rows = cast(list[EventExecution], (await connection.execute(query)).all())
-    await _close(connection, [(row, _abandoned(row, now)) for row in rows], settle, now)
-
-
-async def _close(
+async def close(
     connection: AsyncConnection,
     closing: Sequence[tuple[EventExecution, Finished]],
     settle: Settle,
@@ -408,22 +290,4 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.event.priority,
         draft.fence,
         False,
-    )
-
-
-def _abandoned(row: EventExecution, now: datetime) -> Finished:
-    return Finished(
-        execution_id=row.id,
-        event_id=row.event_id,
-        fence=row.fence,
-        outcome=Outcome(
-            "abandoned",
-            error="The process that ran this ended without a word; its lease ran out.",
-            error_type="abandoned",
-        ),
-        start_time=row.start_time,
-        end_time=max(now, row.start_time),
-        duration_ms=max(0.0, (now - row.start_time) / timedelta(milliseconds=1)),
-        cpu_ms=None,
-        lateness_ms=row.lateness_ms,
     )

@@ -19,9 +19,9 @@ from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops import queues
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
-from modules.core.scheduler.db_ops.completion import close_unreadable
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.db_ops.recovery import close_unreadable
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
 from modules.core.scheduler.firing import Firing
