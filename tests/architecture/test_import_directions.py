@@ -37,6 +37,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.input_rules",
             "core.scheduler.json_gate",
             "core.scheduler.lifecycle",
+            "core.scheduler.loop_watch",
             "core.scheduler.module_settings",
             "core.scheduler.outcomes",
             "core.scheduler.pace",

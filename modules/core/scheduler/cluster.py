@@ -13,6 +13,7 @@ from modules.core.scheduler.cluster_clock import ClusterClock
 from modules.core.scheduler.db_models import SchedulerNode
 from modules.core.scheduler.db_ops import Heard, NodeReport
 from modules.core.scheduler.heartbeat import Heartbeat
+from modules.core.scheduler.loop_watch import LoopWatch
 from modules.core.scheduler.nodes import live, node_view, other_leases
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.wakeups import Wakeups
@@ -40,7 +41,8 @@ class Cluster:
         self._runtime = runtime
         self._wake = wake
         self._leaving = False
-        self.heartbeat = Heartbeat(runtime, executions, lost, self._told)
+        self.watch = LoopWatch(runtime.stepping, busy=lambda: bool(executions()))
+        self.heartbeat = Heartbeat(runtime, self.watch, executions, lost, self._told)
         self.wakeups = Wakeups(
             runtime,
             on_due=on_due or (lambda _at: wake()),

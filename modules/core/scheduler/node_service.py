@@ -47,6 +47,7 @@ class NodeService:
         except (SQLAlchemyError, ModuleError):
             answers = False
         clock, settings, wakeups = self._runtime.clock, self._runtime.settings, self.cluster.wakeups
+        blocked = self.cluster.watch.complaint
         vitals = Vitals(
             enabled=settings.enabled,
             processing=self._is_running and self.dispatcher.loop.running,
@@ -59,6 +60,7 @@ class NodeService:
             clock_offset=clock.offset if isinstance(clock, ClusterClock) and clock.off else None,
             lease=settings.lease_seconds,
             other_leases=tuple(other_leases(nodes, settings.lease_seconds)) if self._is_running else (),
+            loop_block=f"{blocked.seconds:.1f} s by {blocked.culprit()}" if blocked else None,
             unheard=wakeups.failures if wakeups.expected else 0,
         )
         return vitals, nodes
@@ -81,6 +83,7 @@ class NodeService:
             "draining": runtime.draining,
             "listening": self.cluster.wakeups.listening,
             "clock_offset_ms": self.cluster.clock_offset_ms,
+            "loop_block": block.to_json() if (block := self.cluster.watch.block) else None,
             "database": runtime.database.dialect_name,
             "database_retries": runtime.database.retries,
             "slots": {"used": self.dispatcher.running, "of": runtime.settings.max_concurrent_tasks},

@@ -30,6 +30,7 @@ class Vitals:
     clock_offset: timedelta | None = None  # the database's clock minus ours, where somebody has to look after it
     lease: float = 0.0
     other_leases: tuple[float, ...] = ()
+    loop_block: str | None = None  # how long, and by whom
     unheard: int = 0  # failures in a row to listen to the other nodes
 
     def reasons(self) -> list[str]:
@@ -55,6 +56,11 @@ class Vitals:
             reasons.append(
                 f"Other nodes have leases of {others} s, this one of {self.lease:g} s: give all nodes the same "
                 "CORE_SCHEDULER_LEASE_SECONDS. Until then each execution goes by the lease that it was given."
+            )
+        if self.loop_block is not None:
+            reasons.append(
+                f"The event loop was blocked for {self.loop_block}: write what blocks as a plain `def`, which runs in "
+                "a thread."
             )
         if self.unheard >= UNHEARD_BEFORE_DEGRADED:
             reasons.append(

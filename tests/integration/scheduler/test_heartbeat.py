@@ -14,6 +14,7 @@ from modules.core.scheduler.db_ops import Heard
 from modules.core.scheduler.db_ops.nodes import NodeStatements
 from modules.core.scheduler.errors import DatabaseUnavailable
 from modules.core.scheduler.heartbeat import Heartbeat
+from modules.core.scheduler.loop_watch import LoopWatch
 from tests.integration.scheduler.test_nodes import report
 from tests.support.app import running_app
 from tests.support.clock import WaitingClock
@@ -65,6 +66,7 @@ class Beats:
             self._runtime = app.runtime
             heart = Heartbeat(
                 app.runtime,
+                LoopWatch(app.runtime.stepping, busy=lambda: False),
                 self.executions,
                 lost=self._note_lost,
                 told=lambda heard: None,
