@@ -75,6 +75,8 @@ class RunningJobs:
     def hold(self, claim: Claim) -> None:
         """From now on this one's lease is extended; `start` it when it is due and a slot is free."""
         self._held[claim.execution_id] = claim
+        if self._runtime.stepping.resting:
+            self._runtime.stepping.wake()
 
     def let_go(self, claim: Claim) -> None:
         """Nothing more is done about a claim that was not started."""
@@ -141,6 +143,7 @@ class RunningJobs:
                 timeout=claim.event.timeout_s or settings.execution_timeout,
                 grace=settings.cancel_grace_seconds,
                 result_max_bytes=settings.result_max_bytes,
+                stepping=self._runtime.stepping,
                 settled=partial(self._settled, job),
                 ended=partial(self._ended, job),
             )
