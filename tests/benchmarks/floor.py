@@ -30,7 +30,8 @@ SQLITE_TRANSACTIONS = (
         "INSERT INTO scheduler_executions (id, event_id, start_time, trace_session_id, scheduled_for, kind, attempt,"
         " failures, abandonments, state, run_at, priority, node_id, fence, lease_expires_at,"
         " cancel_requested, lateness_ms)"
-        " VALUES (:run, :id, :now, :session, :now, 'schedule', 1, 0, 0, 'running', :now, 0, :session, 1, :lease, 0, 1.5)",
+        " VALUES (:run, :id, :now, :session, :now, 'schedule', 1, 0, 0, 'running', :now, 0, :session, 1,"
+        " :lease, 0, 1.5)",
         "UPDATE scheduler_events SET next_execution = NULL, fired_count = 1, fence = 1, active_execution_id = :run"
         " WHERE id = :id AND status = 'pending' AND active_execution_id IS NULL AND fence = 0",
     ),

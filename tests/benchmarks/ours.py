@@ -1,4 +1,4 @@
-"""This project's own script: the same workloads as a peer's, in a process of its own. `python -m tests.benchmarks.ours`.
+"""This project's own script: a peer's workloads, in a process of its own. `python -m tests.benchmarks.ours`.
 
 Best: 500 slots, SQLite at synchronous NORMAL. Default: 10 slots, FULL: as the package comes.
 """

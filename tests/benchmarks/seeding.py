@@ -1,4 +1,4 @@
-"""Rows to begin with: tasks that are due, tasks of the far future, old executions. `python -m tests.benchmarks.seeding`.
+"""Rows to begin with: due tasks, tasks of the far future, old executions. `python -m tests.benchmarks.seeding`.
 
 One task is made as users make one; the others are copies of its row, made in SQL, so that a million take seconds and
 nothing here knows how the scheduler writes. Ids go up with time, as its own do.
