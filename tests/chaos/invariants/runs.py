@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 
-from tests.chaos.evidence import Evidence, Line
+from tests.chaos.evidence import Evidence
 from tests.chaos.invariants.journal import claims, closed_at
 
 
