@@ -18,7 +18,7 @@ from modules.core.scheduler.runtime import Runtime
 from modules.core.settings import AppSettings
 from tests.chaos import faults
 from tests.chaos.client import Client
-from tests.chaos.log import CALLS, RUNS, CallLog
+from tests.chaos.log import CALLS, RUNS, AppendOnly, CallLog
 from tests.chaos.work import MODULE, Workshop
 
 NODES_LOG = "nodes.log"
@@ -64,11 +64,12 @@ async def _serve(plan: NodePlan) -> None:
     context = AppContext(settings)
     context.register_modules()
     runtime = Runtime.of(context)
+    runs, calls = AppendOnly(plan.folder / RUNS), AppendOnly(plan.folder / CALLS)
     workshop = Workshop(
-        plan.folder / RUNS, process=plan.number, node_id=lambda: runtime.node_id, now=lambda: datetime.now(UTC)
+        runs, process=lambda: plan.number, node_id=lambda: runtime.node_id, now=lambda: datetime.now(UTC)
     )
     context.get_service("core.scheduler.tasks").register(MODULE, workshop.work)
-    log = CallLog(plan.folder / CALLS, f"process {plan.number}")
+    log = CallLog(calls, f"process {plan.number}")
     async with context:
         client = Client(context.get_service("core.scheduler.service"), log, lambda: datetime.now(UTC))
         calling = asyncio.create_task(_schedule_now_and_then(client, plan, random.Random(plan.seed)))
@@ -76,8 +77,8 @@ async def _serve(plan: NodePlan) -> None:
         calling.cancel()
         with suppress(asyncio.CancelledError):
             await calling
-    log.close()
-    workshop.close()
+    runs.close()
+    calls.close()
 
 
 async def _schedule_now_and_then(client: Client, plan: NodePlan, rng: random.Random) -> None:

@@ -20,7 +20,7 @@ from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.driver import Driver
 from tests.chaos.evidence import Evidence, Rules, Trouble
-from tests.chaos.log import CALLS, RUNS, CallLog, read_calls, read_lines
+from tests.chaos.log import CALLS, RUNS, AppendOnly, CallLog, InMemory, calls_of, contents, lines_of
 from tests.chaos.node import PEACE, NodePlan
 from tests.chaos.tables import connected, keep_journal, read_tables
 from tests.chaos.work import MODULE, Workshop
@@ -82,8 +82,10 @@ async def run(plan: Plan, place: Place) -> Evidence:
     context = _controls(place)
     async with context:
         await asyncio.to_thread(keep_journal, place.url)
-        log = CallLog(place.folder / CALLS, "driver")
-        client = Client(context.get_service("core.scheduler.service"), log, lambda: datetime.now(UTC))
+        calls = AppendOnly(place.folder / CALLS)
+        client = Client(
+            context.get_service("core.scheduler.service"), CallLog(calls, "driver"), lambda: datetime.now(UTC)
+        )
         driver = Driver(client, plan.seed, plan.calls_per_second / 2)
         await driver.set_up()
         cluster = Cluster(plan.nodes, lambda number: _node_plan(plan, place, number))
@@ -102,7 +104,7 @@ async def run(plan: Plan, place: Place) -> Evidence:
         finally:
             over.set()
             await cluster.stop_all()
-        log.close()
+        calls.close()
     return _evidence(place, cluster.troubles, settled_at)
 
 
@@ -131,9 +133,8 @@ def _controls(place: Place) -> AppContext:
     context = AppContext(settings)
     context.register_modules()
     # It runs nothing here; it is registered because only what is known may be scheduled.
-    unused = Workshop(place.folder / RUNS, process=0, node_id=lambda: "", now=lambda: datetime.now(UTC))
+    unused = Workshop(InMemory(), process=lambda: 0, node_id=lambda: "", now=lambda: datetime.now(UTC))
     context.get_service("core.scheduler.tasks").register(MODULE, unused.work)
-    unused.close()
     return context
 
 
@@ -208,8 +209,8 @@ def _evidence(place: Place, troubles: list[Trouble], settled_at: datetime) -> Ev
     return Evidence(
         rules=Rules(lease=timedelta(seconds=LEASE), recovery=timedelta(seconds=LEASE / 2)),
         **tables,
-        lines=read_lines(place.folder / RUNS),
-        calls=read_calls(place.folder / CALLS),
+        lines=lines_of(contents(place.folder / RUNS)),
+        calls=calls_of(contents(place.folder / CALLS)),
         troubles=troubles,
         settled_at=settled_at,
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from modules.core.scheduler import ExecutionContext
-from tests.chaos.log import AppendOnly
+from tests.chaos.log import Log
 
 MODULE = "chaos"
 
@@ -19,21 +18,21 @@ class Workshop:
 
     def __init__(
         self,
-        path: Path,
+        log: Log,
         *,
-        process: int,
+        process: Callable[[], int],
         node_id: Callable[[], str],
         now: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._file = AppendOnly(path)
+        self._log = log
         self._process = process
         self._node_id = node_id
         self._now = now
         self._sleep = sleep
 
     async def work(self, parameters: dict[str, Any], context: ExecutionContext) -> dict[str, int]:
-        self._write("start", context)
+        self.write("start", context)
         how = "stopped"
         try:
             await self._sleep(parameters.get("seconds", 0))
@@ -43,13 +42,11 @@ class Workshop:
             how = "done"
             return {"attempt": context.attempt}
         finally:
-            self._write("end", context, how=how)
+            self.write("end", context, how=how)
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _write(self, what: str, context: ExecutionContext, **more: str) -> None:
-        self._file.write(
+    def write(self, what: str, context: ExecutionContext, **more: str) -> None:
+        """A line of the log."""
+        self._log.write(
             what=what,
             at=self._now().isoformat(),
             task=context.task_id,
@@ -58,6 +55,6 @@ class Workshop:
             attempt=context.attempt,
             fence=context.fence,
             node=self._node_id(),
-            process=self._process,
+            process=self._process(),
             **more,
         )

@@ -56,7 +56,7 @@ def limits_are_kept(evidence: Evidence) -> Iterator[str]:
             yield f"Event {change.row.id} fired {change.row.fired_count} times; its limit is {limit}."
 
 
-def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:  # one rule, read in order
+def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:
     """Each nominal fire time that has passed was executed or is in a span of missed ones, and never both."""
     for event_id, history in evidence.event_history.items():
         ran = [row.scheduled_for for row in evidence.executions_of.get(event_id, ()) if row.attempt == 1]
