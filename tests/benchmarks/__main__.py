@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -204,6 +205,8 @@ def profile(options: argparse.Namespace, runner: Runner) -> None:
 
 def main() -> int:
     options = arguments()
+    # So that the server and the runs are ended by the same steps as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     saved = [json.loads(path.read_text()) for path in options.saved]
     results = [one for each in saved for one in report.from_json(each)]
     facts = saved[0]["about"] if saved else about(options.pairs)

@@ -36,13 +36,14 @@ class Databases:
     """Makes databases in a folder of the bench's own, and removes them. Use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(dir=folder))
+        self._parent = self._folder = folder
         self._postgres: Path | None = None
         self._server = ""
         self._templates: dict[tuple[str, Template], str] = {}
 
     def __enter__(self) -> Self:
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(dir=self._parent))
         return self
 
     def __exit__(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,7 +60,11 @@ def result(row: Row, measured: Measured | None = None, *, problem: str = "", lef
 
 
 def to_json(results: Iterable[Result], about: Mapping[str, Any]) -> dict[str, Any]:
-    return {"about": dict(about), "results": [asdict(one) | {"verdict": one.verdict} for one in results]}
+    """JSON has no infinity: a ratio over nothing is written as text."""
+    saved = [asdict(one) | {"verdict": one.verdict} for one in results]
+    for one in saved:
+        one["measured"] = _each(one["measured"], lambda value: str(value) if value in (math.inf, -math.inf) else value)
+    return {"about": dict(about), "results": saved}
 
 
 def from_json(saved: Mapping[str, Any]) -> list[Result]:
@@ -67,9 +72,14 @@ def from_json(saved: Mapping[str, Any]) -> list[Result]:
     results = []
     for one in saved["results"]:
         fields = {name: value for name, value in one.items() if name != "verdict"}
-        measured = Measured(**fields["measured"]) if fields["measured"] else None
+        found = _each(fields["measured"], lambda value: float(value) if isinstance(value, str) else value)
+        measured = Measured(**found) if found else None
         results.append(Result(**(fields | {"measured": measured})))
     return results
+
+
+def _each(fields: dict[str, Any] | None, change: Callable[[Any], Any]) -> dict[str, Any] | None:
+    return None if fields is None else {name: change(value) for name, value in fields.items()}
 
 
 def number(value: float) -> str:
