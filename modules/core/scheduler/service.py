@@ -314,7 +314,7 @@ class SchedulerService(NodeService):
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
             self.job_manager.jobs.forget()
             if interrupted:
-                self.cluster.tell_due(runtime.clock.now())  # their next attempts are ready for any other node
+                self.cluster.tell_due(self._runtime.clock.now())  # their next attempts are ready for any other node
             await self.cluster.wakeups.stop(STEP_PATIENCE)
             await self.cluster.heartbeat.stop(STEP_PATIENCE)
             await _go_on_after(self.cluster.leave())
