@@ -25,8 +25,8 @@ THINGS = Table(
 )
 NAMES = ("id", "fence", "body", "moment", "size")
 BODIES: list[Any] = [
-    None, [], {}, [1, "two", None], [[1], [2, [3]]], {"a": [True, {"b": 'quote " and back \\ slash'}]}, "text", 0, False,
-    ["{", "}", ",", "NULL"],
+    None, [], {}, [1, "two", None], [[1], [2, [3]]], {"a": [True, {"b": 'quote " and back \\ slash'}]}, "text", 0,
+    False, ["{", "}", ",", "NULL"],
 ]  # fmt: skip
 
 
