@@ -31,6 +31,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     schedules.what_fired_is_on_record,
     schedules.limits_are_kept,
     schedules.every_fire_time_has_one_verdict,
+    schedules.nothing_runs_at_other_times,
     schedules.nothing_waits_for_ever,
     calls.an_answered_call_survives,
     calls.an_answered_pause_is_kept,

@@ -6,13 +6,14 @@ Nothing here reads anything. Moments are aware and in UTC; lists are in the orde
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Generic, TypeVar
 
 Row = TypeVar("Row")
+Key = TypeVar("Key")
 
 OPEN = ("ready", "running")
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -187,6 +188,16 @@ class Evidence:
         return _grouped((execution.occurrence, execution) for execution in ordered)
 
     @cached_property
+    def executions_of(self) -> dict[str, list[Execution]]:
+        """The executions of each event that its schedule asked for."""
+        return _grouped((row.event_id, row) for row in self.executions if row.kind == "schedule")
+
+    @cached_property
+    def missed_of(self) -> dict[str, list[Missed]]:
+        """The spans of each event's fire times that did not run."""
+        return _grouped((span.event_id, span) for span in self.missed)
+
+    @cached_property
     def starts(self) -> dict[str, list[Line]]:
         """The start lines of each execution, by its id."""
         return _grouped((line.execution_id, line) for line in self.lines if line.what == "start")
@@ -225,8 +236,8 @@ class Evidence:
         return away
 
 
-def _grouped(pairs: Iterator[tuple[str, Row]] | Iterator[tuple[tuple[str, datetime, str], Row]]) -> dict:  # type: ignore[type-arg]
-    groups: dict[object, list[Row]] = defaultdict(list)
+def _grouped(pairs: Iterable[tuple[Key, Row]]) -> dict[Key, list[Row]]:
+    groups: dict[Key, list[Row]] = defaultdict(list)
     for key, value in pairs:
         groups[key].append(value)
     return groups

@@ -68,6 +68,19 @@ def stop(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def crash(folder: Path) -> None:
+    """End a started server at once, as a crash does: its next start recovers from the write-ahead log."""
+    binaries = Path((folder / "binaries").read_text())
+    _run(folder, binaries / "pg_ctl", "stop", "-w", "-D", folder / "home" / "data", "-m", "immediate")
+
+
+def start_again(folder: Path) -> None:
+    """Start a server that has ended, at the address that it had."""
+    binaries, home = Path((folder / "binaries").read_text()), folder / "home"
+    flags = (folder / "flags").read_text()
+    _run(folder, binaries / "pg_ctl", "start", "-w", "-D", home / "data", "-l", home / "server.log", "-o", flags)
+
+
 def create_database(server: str) -> str:
     """A new empty database; its name. From template0, so that nothing else can be in it."""
     name = f"test_{uuid.uuid4().hex}"
@@ -123,6 +136,7 @@ def _start(folder: Path, settings: Mapping[str, str]) -> int:
             if attempt == 2:
                 raise
         else:
+            (folder / "flags").write_text(flags)
             return port
     raise AssertionError("unreachable")
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from modules.core.scheduler.cluster_clock import ClusterClock
@@ -78,6 +78,13 @@ class Cluster:
         await runtime.db_ops.join_node(report, runtime.lease_now())
         self._compare_leases(await self.live_nodes())
         self.heartbeat.start(report)
+
+    def tell_due(self, at: datetime | None) -> None:
+        """Other nodes have something to do at that moment; what lies further off they find by themselves in time."""
+        runtime = self._runtime
+        horizon = runtime.clock.now() + timedelta(seconds=runtime.settings.poll_ceiling_seconds)
+        if at is not None and at <= horizon:
+            self.wakeups.announce_due(at)
 
     async def prepare_to_leave(self) -> None:
         """From now on nothing is taken on, whatever an operator says, and the others see it."""

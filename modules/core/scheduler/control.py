@@ -8,7 +8,7 @@ from datetime import datetime
 from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_columns
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState
-from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
 
 
@@ -40,13 +40,17 @@ def resume(event: ScheduledEvent, skip: Callable[[ScheduledEvent], Firing]) -> E
     return EventChange(values, passed.missed)
 
 
-def cancel(event: ScheduledEvent) -> EventChange:
+def cancel(event: ScheduledEvent, left_behind: Callable[[ScheduledEvent], tuple[Missed, ...]]) -> EventChange:
     """No further start, for good; row and history stay, an execution under way goes on. Raises InvalidState."""
     if not may_cancel(event.status):
         raise _wrong_state(event, "cancelled", "it has finished and will not run again")
-    if event.status == "cancelled":
-        return EventChange()
-    return EventChange({"status": "cancelled", "next_execution": None}, cancel_waiting=True)
+    return EventChange() if event.status == "cancelled" else end(event, "cancelled", left_behind)
+
+
+def end(event: ScheduledEvent, status: str, left_behind: Callable[[ScheduledEvent], tuple[Missed, ...]]) -> EventChange:
+    """Nothing of the event starts any more; `left_behind` says which fire times passed without a start."""
+    missed = () if damaged_columns(event) else left_behind(event)
+    return EventChange({"status": status, "next_execution": None}, missed, cancel_waiting=True)
 
 
 def execute_now(event: ScheduledEvent, execution_id: str, now: datetime, session_id: str | None) -> EventChange:

@@ -140,17 +140,17 @@ class JobManager:
         return {"job_id": job_id, "status": status, "result": stored}
 
     def _status_change(self, event: Any, status: str, error: str | None) -> EventChange:
+        now, triggers = self._runtime.clock.now(), self._scheduler.trigger_manager
         if status == "pending":
-            now, triggers = self._runtime.clock.now(), self._scheduler.trigger_manager
             change = control.resume(event, lambda event: triggers.skip_paused(event, now))
         elif status == "paused":
             change = control.pause(event, error)
         elif status == "cancelled":
-            change = control.cancel(event)
+            change = control.cancel(event, lambda event: triggers.left_behind(event, now))
         elif status in ("completed", "failed"):
             if event.status not in ("pending", "paused"):
                 raise InvalidState(f"Job {event.id} is {event.status}: only a live one can be set to {status}.")
-            change = EventChange({"status": status, "next_execution": None}, cancel_waiting=True)
+            change = control.end(event, status, lambda event: triggers.left_behind(event, now))
         else:
             raise InvalidTask(f"{status!r} is no status: use pending, paused, completed, failed or cancelled.")
         if error is not None and change.values:

@@ -14,7 +14,7 @@ from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_unti
 from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
 from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
-from modules.core.scheduler.triggers import trigger_from_spec
+from modules.core.scheduler.triggers import InvalidTrigger, trigger_from_spec
 
 _RULE_FIELDS = ("interval_type", "interval_value", "interval", "cron_expression")
 _SCHEDULE_FIELDS = set(ScheduleConfig.model_fields) - {"max_executions"}
@@ -99,22 +99,21 @@ def edit(
         registry.get(event.module_id, event.function_name).validate(values["parameters"])
     if "max_executions" in changes:
         values["max_executions"] = _checked_limit(event, changes["max_executions"])
-    missed: tuple[Missed, ...] = ()
     given = _SCHEDULE_FIELDS & changes.keys()
     # A raised limit gives a finished task its fire times back; otherwise the limit leaves them as they are.
     if given or ("max_executions" in changes and event.next_execution is None):
-        schedule, missed = _new_schedule(event, changes, now, default_timezone)
+        schedule = _new_schedule(event, changes, now, default_timezone)
         if given and schedule["next_execution"] is None and "end_time" not in given:
             raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
         values |= schedule
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
-    return EventChange(values, missed)
+    return EventChange(values, _left_behind(event, now) if "next_execution" in values else ())
 
 
 def _new_schedule(
     event: ScheduledEvent, changes: Mapping[str, Any], now: datetime, default_timezone: str
-) -> tuple[dict[str, Any], tuple[Missed, ...]]:
+) -> dict[str, Any]:
     current = schedule_fields(event)
     if any(changes.get(field) is not None for field in _RULE_FIELDS):
         # A new rule replaces the old one, whichever kind that was; "recurring" follows unless it is given too.
@@ -129,18 +128,24 @@ def _new_schedule(
     if not config.is_recurring:
         unchanged = fields.get("schedule_time") == event.anchor_time
         columns = schedule_values(config, now, default_timezone=default_timezone, allow_past=unchanged)
-        return columns | ({"next_execution": event.next_execution} if unchanged and not event.recurring else {}), ()
+        return columns | ({"next_execution": event.next_execution} if unchanged and not event.recurring else {})
     if fields.get("schedule_time") is None and not config.cron_expression:
         fields["schedule_time"] = fields.get("start_time") or now
     trigger = trigger_from_spec(fields)
     columns = schedule_columns(fields, recurring=True, anchor=fields.get("schedule_time"))
     columns["next_execution"] = trigger.next_after(now)
-    dropped: tuple[Missed, ...] = ()
-    if event.recurring and event.status == "pending" and event.next_execution is not None:
-        dropped = skip_until(
-            trigger_from_spec(schedule_fields(event)), event.next_execution, LONG_AGO, now, "edited"
-        ).missed
-    return columns, dropped
+    return columns
+
+
+def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
+    """The fire times of the old schedule that have passed without a start: the edit leaves them so."""
+    if not event.recurring:
+        return ()
+    reason = "paused" if event.status == "paused" else "edited"
+    try:
+        return skip_until(trigger_from_spec(schedule_fields(event)), event.next_execution, LONG_AGO, now, reason).missed
+    except InvalidTrigger:
+        return ()  # an edit mends what cannot be read
 
 
 def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,13 +83,6 @@ class RunningJobs:
         self._held.pop(claim.execution_id, None)
         self._note_quiet()
 
-    def cancel_unstarted(self, claim: Claim) -> None:
-        """Record a claim that will not be started as cancelled."""
-        self.hold(claim)
-        job = _Job(claim, max(self._runtime.clock.now(), claim.due), self._runtime.clock.monotonic())
-        message = "The task was cancelled before this started."
-        self._settled(job, Outcome("cancelled", error=message, error_type="cancelled"))
-
     def forget(self) -> None:
         """What is not on record by now never will be by this process: its lease runs out."""
         self._held.clear()

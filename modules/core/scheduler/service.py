@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,14 @@ class SchedulerService(NodeService):
         )
         self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager, self.recovery)
         self.cluster = Cluster(
-            self._runtime, executions=lambda: self.job_manager.running, lost=self._lost, wake=self.wake
+            self._runtime,
+            executions=lambda: self.job_manager.running,
+            lost=self._lost,
+            wake=self.wake,
+            on_due=self.dispatcher.wake,
+            on_change=self._changed_elsewhere,
         )
+        self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
@@ -87,12 +94,12 @@ class SchedulerService(NodeService):
 
         `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
         """
-        runtime, now = self._runtime, self._runtime.clock.now()
+        runtime = self._runtime
         patch = parse_task_patch(changes)
         await self.change(
             task_id_of(task_id),
             lambda event: new_event.edit(
-                event, patch, runtime.registry, now, default_timezone=runtime.settings.timezone
+                event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
             ),
             version=patch.version,
         )
@@ -101,7 +108,8 @@ class SchedulerService(NodeService):
     @returns_result
     async def cancel_task(self, task_id: str) -> dict[str, Any]:
         """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
-        await self.change(task_id_of(task_id), control.cancel)
+        change = partial(control.cancel, left_behind=lambda event: self.trigger_manager.left_behind(event, self._now()))
+        await self.change(task_id_of(task_id), change)
         return {"task_id": task_id, "status": "cancelled"}
 
     @returns_result
@@ -118,10 +126,9 @@ class SchedulerService(NodeService):
         Fire times of a recurring task that passed meanwhile are recorded as missed; a one-time task that came due
         runs now.
         """
-        now = self._runtime.clock.now()
         changed = await self.change(
             task_id_of(task_id),
-            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, now)),
+            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, self._now())),
         )
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
 
@@ -211,21 +218,39 @@ class SchedulerService(NodeService):
     def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """These new events are on disk: whoever can run them has to know when."""
         self.dispatcher.wake(min(row["next_execution"] for row in rows))
+        registry, here = self._runtime.registry, self.dispatcher.takes_on_more
+        for_others = [
+            row["next_execution"]
+            for row in rows
+            if not here or (row["module_id"], row["function_name"]) not in registry
+        ]
+        self.cluster.tell_due(min(for_others, default=None))
 
     async def change(
         self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
     ) -> EventChange:
         """Decide and do a change of one event. What is claimed here and has not begun is given back before, and
-        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept."""
+        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept.
+
+        `change` reads the time itself: the row may have been locked for long before it is asked.
+        """
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
-        if decided.cancel_waiting:
-            self.dispatcher.cancel(event_id)
-        else:
-            await self.dispatcher.withdraw(event_id)
+        await self.dispatcher.withdraw(event_id)
+        self.cluster.wakeups.announce_change(event_id)
+        self._changed(event_id)
+        return decided
+
+    def _now(self) -> datetime:
+        return self._runtime.clock.now()
+
+    def _changed(self, event_id: str) -> None:
         self.job_manager.jobs.note_change(event_id)
         self.wake()
-        return decided
+
+    def _changed_elsewhere(self, event_id: str) -> None:
+        self.dispatcher.withdraw_soon(event_id)
+        self._changed(event_id)
 
     def _lost(self, execution_ids: Collection[str]) -> None:
         self.dispatcher.drop(set(execution_ids))
@@ -280,13 +305,16 @@ class SchedulerService(NodeService):
             await self.dispatcher.loop.stop(STEP_PATIENCE)
             await _go_on_after(self.dispatcher.withdraw_all())
             await self.dispatcher.drain(settings.drain_timeout_seconds)
-            self.job_manager.jobs.stop_some(self.job_manager.running, "interrupted")
+            if interrupted := self.job_manager.running:
+                self.job_manager.jobs.stop_some(interrupted, "interrupted")
             await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
             if self.dispatcher.running:
                 logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
             self.job_manager.jobs.forget()
+            if interrupted:
+                self.cluster.tell_due(self._runtime.clock.now())  # their next attempts are ready for any other node
             await self.cluster.wakeups.stop(STEP_PATIENCE)
             await self.cluster.heartbeat.stop(STEP_PATIENCE)
             await _go_on_after(self.cluster.leave())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from modules.core.clock import Clock, host_timezone_of
 from modules.core.scheduler import firing
-from modules.core.scheduler.firing import Firing
-from modules.core.scheduler.triggers import Trigger, trigger_from_spec
+from modules.core.scheduler.firing import Firing, Missed
+from modules.core.scheduler.triggers import InvalidTrigger, Trigger, trigger_from_spec
 
 if TYPE_CHECKING:
     from modules.core.app_context import AppContext
@@ -83,6 +83,16 @@ class TriggerManager:
         if not event.recurring:
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
+
+    def left_behind(self, event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
+        """The fire times of a recurring event that have passed without a start, and that its end leaves so."""
+        if not event.recurring:
+            return ()
+        reason = "paused" if event.status == "paused" else "disabled"
+        try:
+            return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, reason).missed
+        except InvalidTrigger:
+            return ()  # what cannot be read any more can be ended all the same
 
 
 def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from tests.chaos.evidence import Call, Evidence
-from tests.chaos.invariants.journal import claimed_at
+from tests.chaos.invariants.journal import claims
 
 FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -79,6 +79,6 @@ def _claims_in_between(
     for row in evidence.executions:
         if row.event_id != task_id or row.kind in allowed:
             continue
-        claim = claimed_at(evidence.execution_history[row.id])
-        if claim and call.answered < claim.at < until:
-            yield f"Claimed at {claim.at}, after a {call.what} answered at {call.answered}: {row}."
+        for claim in claims(evidence.execution_history.get(row.id, [])):
+            if call.answered < claim.at < until:
+                yield f"Claimed at {claim.at}, after a {call.what} answered at {call.answered}: {row}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from tests.chaos.evidence import OPEN, Change, Evidence, Execution
@@ -107,11 +107,16 @@ def next_execution_moves_forward(evidence: Evidence) -> Iterator[str]:
                 yield f"The next fire time of event {event_id} went from {then} to {now} without an edit."
 
 
-def claimed_at(history: list[Change[Execution]]) -> Change[Execution] | None:
-    """The change by which an execution became running."""
-    return next((change for change in history if change.row.state == "running"), None)
+def claims(history: Iterable[Change[Execution]]) -> list[Change[Execution]]:
+    """The changes by which an execution became running. There are several where a claim was given back unstarted."""
+    found, state = [], ""
+    for change in history:
+        if change.row.state == "running" != state:
+            found.append(change)
+        state = change.row.state
+    return found
 
 
-def closed_at(history: list[Change[Execution]]) -> Change[Execution] | None:
+def closed_at(history: Iterable[Change[Execution]]) -> Change[Execution] | None:
     """The change by which an execution was closed."""
     return next((change for change in history if change.row.state not in OPEN), None)

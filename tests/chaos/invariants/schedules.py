@@ -56,24 +56,13 @@ def limits_are_kept(evidence: Evidence) -> Iterator[str]:
             yield f"Event {change.row.id} fired {change.row.fired_count} times; its limit is {limit}."
 
 
-def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:  # noqa: PLR0912  # one rule, read in order
+def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:
     """Each nominal fire time that has passed was executed or is in a span of missed ones, and never both."""
-    executed: dict[str, list[datetime]] = {}
-    for event_id, scheduled_for, kind in evidence.chains:
-        if kind == "schedule":
-            executed.setdefault(event_id, []).append(scheduled_for)
-    spans: dict[str, list[Missed]] = {}
-    for span in evidence.missed:
-        spans.setdefault(span.event_id, []).append(span)
     for event_id, history in evidence.event_history.items():
-        grids = _grids(history)
-        armed = {change.row.next_execution for change in history}
-        verdicts = Counter(executed.get(event_id, ()))
-        for moment in verdicts:
-            if moment not in armed and not any(moment in grid for grid in grids):
-                yield f"Event {event_id} ran for {moment}, which is none of its fire times."
-        for span in spans.get(event_id, ()):
-            grid = next((grid for grid in grids if _fits(span, grid)), None)
+        ran = [row.scheduled_for for row in evidence.executions_of.get(event_id, ()) if row.attempt == 1]
+        verdicts = Counter(ran)
+        for span in evidence.missed_of.get(event_id, ()):
+            grid = next((grid for grid in _grids(history) if _fits(span, grid)), None)
             if grid is None:
                 yield f"{span} of event {event_id} fits none of its schedules: its ends or its count are wrong."
             else:
@@ -84,6 +73,17 @@ def every_fire_time_has_one_verdict(evidence: Evidence) -> Iterator[str]:  # noq
         for moment in _passed(evidence, history):
             if moment not in verdicts:
                 yield f"The fire time {moment} of event {event_id} has passed; it neither ran nor was it recorded."
+
+
+def nothing_runs_at_other_times(evidence: Evidence) -> Iterator[str]:
+    """What ran by its schedule ran for a fire time of that schedule."""
+    for event_id, rows in evidence.executions_of.items():
+        history = evidence.event_history.get(event_id, [])
+        armed, grids = {change.row.next_execution for change in history}, _grids(history)
+        for row in rows:
+            moment = row.scheduled_for
+            if moment not in armed and not any(moment in grid for grid in grids):
+                yield f"{moment} is no fire time of event {event_id}: {row}."
 
 
 def _grids(history: list[Change[Event]]) -> list[Grid]:
