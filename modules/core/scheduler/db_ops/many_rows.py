@@ -102,7 +102,7 @@ class _Statement:
 
     def __init__(self, kinds: Kinds, same: Kinds, build: Callable[[FromClause], Any]) -> None:
         self._names, self._same = tuple(kinds), tuple(same)
-        arrays = [bindparam(_PREFIX + name, type_=ARRAY(kind)) for name, kind in kinds.items()]
+        arrays = [bindparam(_PREFIX + name, type_=ARRAY(kind, dimensions=1)) for name, kind in kinds.items()]
         fields: list[ColumnClause[Any]] = [column(name, kind) for name, kind in kinds.items()]
         self._on_postgresql = build(func.unnest(*arrays).table_valued(*fields, name="rows").render_derived())
         compiled = build(table("rows_here", *fields)).compile(dialect=_SQLITE)
