@@ -26,6 +26,7 @@ from modules.core.clock import Clock, SystemClock
 from modules.core.column_types import Json, UtcDateTime
 from modules.core.direct_connection import DirectWriter
 from modules.core.errors import ConfigurationError, Unavailable
+from modules.core.postgresql import Pooler, postgresql_engine
 
 __all__ = ["Base", "Database", "Json", "UtcDateTime"]
 
@@ -33,24 +34,11 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 10_000
-STATEMENT_TIMEOUT = "30s"
-LOCK_TIMEOUT = "10s"
 TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 ATTEMPTS = 5
 DISCONNECTS = ("08", "57P0")  # connection exceptions; shutdown, crash, not yet up
 CONNECTS = 3
 ALONE_LOCK = 7_240_519_663  # that of the migrations is one less
-# A server that has gone away without a word is noticed within half a minute. Parameters in the URL win.
-_CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "psycopg": {
-        "connect_timeout": 10,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,  # milliseconds
-    },
-    "asyncpg": {"timeout": 10, "command_timeout": 60},
-}
 
 
 class Base(DeclarativeBase):
@@ -71,11 +59,20 @@ class Database:
     """A database by URL: `sqlite:///file`, `postgresql://...`, `postgresql+psycopg://...`, `postgresql+asyncpg://...`.
 
     `sqlite_synchronous` is FULL (an answered write survives a power failure) or NORMAL (it survives a crash of the
-    process or the system only up to the last checkpoint of the write-ahead log; faster).
+    process or the system only up to the last checkpoint of the write-ahead log; faster). `pooler` is "transaction"
+    where each transaction may have another server connection (PgBouncer): then nothing is kept on connections.
     """
 
-    def __init__(self, url: str, *, sqlite_synchronous: str = "FULL", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        sqlite_synchronous: str = "FULL",
+        clock: Clock | None = None,
+        pooler: Pooler = "none",
+    ) -> None:
         self.url = _async_url(url)
+        self._pooler = pooler
         self.dialect_name = self.url.get_backend_name()
         self._synchronous = sqlite_synchronous
         self._clock = clock or SystemClock()
@@ -88,13 +85,16 @@ class Database:
     def clone(self) -> Database:
         """The same database with connections of its own, for another event loop; open and close it there."""
         return Database(
-            self.url.render_as_string(hide_password=False), sqlite_synchronous=self._synchronous, clock=self._clock
+            self.url.render_as_string(hide_password=False),
+            sqlite_synchronous=self._synchronous,
+            clock=self._clock,
+            pooler=self._pooler,
         )
 
     @property
     def can_listen(self) -> bool:
         """Whether LISTEN hears what others NOTIFY."""
-        return self.dialect_name == "postgresql"
+        return self.dialect_name == "postgresql" and self._pooler == "none"
 
     @property
     def write_engine(self) -> AsyncEngine:
@@ -240,25 +240,7 @@ class Database:
         self._writer = DirectWriter(writer)
 
     def _open_postgresql(self) -> None:
-        arguments = {
-            name: value
-            for name, value in _CONNECT_ARGUMENTS[self.url.get_driver_name()].items()
-            if name not in self.url.query
-        }
-        engine = create_async_engine(
-            self.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=30, connect_args=arguments
-        )
-
-        @event.listens_for(engine.sync_engine, "connect")
-        def _settings(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-            cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-            cursor.execute("SET TIME ZONE 'UTC'")
-            cursor.close()
-            connection.commit()
-
-        self._write = self._read = engine
+        self._write = self._read = postgresql_engine(self.url, self._pooler)
 
     async def _check(self) -> None:
         async with self.write_engine.connect() as connection:

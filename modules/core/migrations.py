@@ -15,8 +15,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
-from modules.core.database import LOCK_TIMEOUT, Database
+from modules.core.database import Database
 from modules.core.errors import ConfigurationError
+from modules.core.postgresql import LOCK_TIMEOUT
 
 logger = logging.getLogger(__name__)
 

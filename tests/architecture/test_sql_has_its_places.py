@@ -12,6 +12,7 @@ SQL_PLACES = (
     "modules/core/direct_connection.py",
     "modules/core/column_types.py",
     "modules/core/migrations.py",
+    "modules/core/postgresql.py",
     "modules/core/scheduler/db_models.py",
     "modules/core/scheduler/db_ops/",
     "modules/core/scheduler/cleanup/",

@@ -119,7 +119,7 @@ def _start(folder: Path, settings: Mapping[str, str]) -> int:
         )
     home = folder / "home"
     home.mkdir()
-    if (owner := _other_user()) is not None:
+    if (owner := other_user()) is not None:
         if binaries.parents[1].name == WHEEL:
             binaries = _copy_of_wheel(binaries, folder)
         os.chown(home, owner.pw_uid, owner.pw_gid)
@@ -127,7 +127,7 @@ def _start(folder: Path, settings: Mapping[str, str]) -> int:
     data = home / "data"
     _run(folder, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
     for attempt in range(3):
-        port = _free_port()
+        port = free_port()
         options = {**settings, "port": str(port), "unix_socket_directories": str(home)}
         flags = " ".join(f"-c {name}={value}" for name, value in options.items())
         try:
@@ -154,7 +154,7 @@ def _copy_of_wheel(binaries: Path, folder: Path) -> Path:
 
 def _run(folder: Path, *command: Any) -> None:
     """Run a program of PostgreSQL as somebody who is not root; its output goes to a file: a server keeps it open."""
-    owner = _other_user()
+    owner = other_user()
     who: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
     output = folder / "output.txt"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
@@ -176,7 +176,7 @@ def _run(folder: Path, *command: Any) -> None:
         raise PostgresMissing(f"{Path(command[0]).name} failed ({done.returncode}): {told[-2000:]}")
 
 
-def _other_user() -> pwd.struct_passwd | None:
+def other_user() -> pwd.struct_passwd | None:
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
@@ -185,7 +185,7 @@ def _other_user() -> pwd.struct_passwd | None:
     return known.get("postgres") or known.get("nobody") or next(iter(known.values()))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

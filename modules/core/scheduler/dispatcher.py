@@ -108,7 +108,7 @@ class Dispatcher:
             await self._give_back(withdrawn)
             if self._runtime.draining:
                 await self.withdraw_all()
-                return self._runtime.settings.poll_ceiling_seconds
+                return self._runtime.poll_ceiling_seconds
             await self._give_back_what_waits_long()
             room = self._room()
             if room <= 0:  # a slot that falls free wakes the loop
@@ -208,7 +208,7 @@ class Dispatcher:
     def _ceiling(self) -> float:
         """Seconds until somebody has to look, whatever is known."""
         since = self._runtime.clock.monotonic() - self._looked_at
-        return max(0.0, self._runtime.settings.poll_ceiling_seconds - since)
+        return max(0.0, self._runtime.poll_ceiling_seconds - since)
 
     def _delay(self) -> float:
         if self._must_look:
