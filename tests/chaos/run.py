@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from modules.core.app_context import AppContext
 from modules.core.settings import AppSettings
+from tests.chaos import faults
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.driver import Driver
@@ -81,7 +82,7 @@ async def run(plan: Plan, place: Place) -> Evidence:
     """Do it, and return what it left behind. Takes at most `plan.longest` seconds of trouble and some 20 of peace."""
     context = _controls(place)
     async with context:
-        await asyncio.to_thread(keep_journal, place.url)
+        await asyncio.to_thread(_prepare, plan, place)
         calls = AppendOnly(place.folder / CALLS)
         client = Client(
             context.get_service("core.scheduler.service"), CallLog(calls, "driver"), lambda: datetime.now(UTC)
@@ -106,6 +107,13 @@ async def run(plan: Plan, place: Place) -> Evidence:
             await cluster.stop_all()
         calls.close()
     return _evidence(place, cluster.troubles, settled_at)
+
+
+def _prepare(plan: Plan, place: Place) -> None:
+    if plan.fault == faults.no_unique_key.__name__:
+        with connected(place.url) as connection:
+            faults.drop_unique_key(connection)
+    keep_journal(place.url)
 
 
 def summary(evidence: Evidence) -> str:

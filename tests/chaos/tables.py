@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from tests.chaos.evidence import Change, Event, Execution, Missed
 
@@ -31,12 +31,16 @@ UNITS = {"seconds": 1, "minutes": 60, "hours": 3600}
 SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
+def sync_url(url: str) -> URL:
+    """The same database for a driver that needs no event loop."""
+    given = make_url(url)
+    return given.set(drivername="sqlite" if given.get_backend_name() == "sqlite" else "postgresql+psycopg")
+
+
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """One transaction on that database (a URL as the application takes it), from outside of the application."""
-    given = make_url(url)
-    driver = "sqlite" if given.get_backend_name() == "sqlite" else "postgresql+psycopg"
-    engine = create_engine(given.set(drivername=driver))
+    engine = create_engine(sync_url(url))
     try:
         with engine.begin() as connection:
             yield connection
