@@ -3,7 +3,7 @@
 #   make run                      the server with its examples, http://127.0.0.1:8000
 #   make test                     every test, in parallel; ARGS="-k cron -x" is handed to pytest
 #   make lint                     style, format and types
-#   make bench                    how fast tasks are drained, as ratios; ARGS=--quick for a short look
+#   make bench                    how fast we are beside others, as ratios (hours); ARGS="--only W1", ARGS=--quick
 #   make test PYTHON=python3.13   the same with another interpreter, in a folder of its own (.venv-3.13)
 #   make clean                    what tools left behind; make distclean: the virtual environments too
 
@@ -73,4 +73,4 @@ clean:
 	find modules migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-*
+	rm -rf .venv .venv-* .bench

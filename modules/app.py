@@ -17,9 +17,9 @@ from modules.core.errors import ConfigurationError, ModuleError
 from modules.core.scheduler.api import api_router
 from modules.core.scheduler.cross_site import is_this_machine
 from modules.core.scheduler.embedding import scheduler_router
+from modules.core.scheduler.node_service import package_version
 from modules.core.scheduler.routes import PROBLEM, problem_response
 from modules.core.scheduler.runtime import Runtime
-from modules.core.scheduler.service import package_version
 from modules.core.settings import AppSettings
 
 __all__ = ["create_app", "scheduler_router"]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modules.cli import checks, keys, serve, storage, tasks
-from modules.core.scheduler.service import package_version
+from modules.cli import checks, keys, nodes, serve, storage, tasks
+from modules.core.scheduler.node_service import package_version
 
 app = typer.Typer(
     name="scheduler",
@@ -22,6 +22,7 @@ app.command("executions")(tasks.executions)
 app.command("preview")(tasks.preview)
 app.add_typer(storage.cleanup_app, name="cleanup", help="List and run cleanups.")
 app.add_typer(storage.db_app, name="db", help="The database's schema.")
+app.add_typer(nodes.app, name="nodes", help="The processes that dispatch.")
 app.add_typer(keys.app, name="keys", help="API keys.")
 app.command("check")(checks.check)
 

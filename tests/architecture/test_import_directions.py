@@ -37,6 +37,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.input_rules",
             "core.scheduler.json_gate",
             "core.scheduler.lifecycle",
+            "core.scheduler.loop_watch",
             "core.scheduler.module_settings",
             "core.scheduler.outcomes",
             "core.scheduler.pace",
@@ -78,7 +79,7 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager", "core.scheduler.running_jobs"]),
     ("scheduler: dispatch", ["core.scheduler.dispatcher"]),
-    ("scheduler: service", ["core.scheduler.service"]),
+    ("scheduler: service", ["core.scheduler.node_service", "core.scheduler.service"]),
     ("scheduler: doors", ["core.scheduler.api", "core.scheduler.routes"]),
     (
         "scheduler: as a whole",

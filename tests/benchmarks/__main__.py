@@ -1,146 +1,237 @@
-"""`make bench`: how fast due tasks are drained, as ratios measured side by side. `ARGS="--quick"` for a minute's look.
+"""`make bench`: the scheduler beside its peers, as ratios measured side by side. docs/performance.md says what is what.
 
-Contestants run in turns, several rounds; the medians are compared. The floor writes the same rows by hand with the
-standard library's sqlite3, in batches: nothing that keeps the same books on SQLite can be faster.
+Each pair of runs is A B; a row is the median of the ratios of several pairs. The exit code is 1 when a run failed to
+do its work, and 0 however fast or slow it was.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import json
+import os
+import platform
+import signal
 import sqlite3
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from tests.benchmarks import report
+from tests.benchmarks.databases import ROOT, Databases
+from tests.benchmarks.environments import NotInstalled
+from tests.benchmarks.figures import Answer, measured
+from tests.benchmarks.rows import DATABASES, QUICK, WORKLOADS, Row, Run, Sizes, Table
+from tests.benchmarks.running import RunFailed, Runner
 
-from modules.core.app_context import AppContext
-from modules.core.ids import new_id
-from modules.core.scheduler.db_ops.base import EVENTS
-from modules.core.scheduler.new_event import event_values
-from modules.core.scheduler.runtime import Runtime
-from modules.core.scheduler.task_config import parse_task_config
-from modules.core.settings import AppSettings
-
-BATCH = 500
-# What our own dispatch and recorder write for one execution, in their two transactions, as SQL by hand.
-FLOOR_TRANSACTIONS = (
-    (
-        "INSERT INTO scheduler_executions (id, event_id, start_time, trace_session_id, scheduled_for, kind, attempt,"
-        " failures, abandonments, state, run_at, priority, node_id, fence, lease_expires_at,"
-        " cancel_requested, lateness_ms)"
-        " VALUES (:run, :id, :now, :session, :now, 'schedule', 1, 0, 0, 'running', :now, 0, :session, 1, :now, 0, 1.5)",
-        "UPDATE scheduler_events SET next_execution = NULL, fired_count = 1, fence = 1, active_execution_id = :run"
-        " WHERE id = :id AND status = 'pending' AND active_execution_id IS NULL AND fence = 0",
-    ),
-    (
-        "UPDATE scheduler_executions SET state = 'succeeded', success = 1, end_time = :now, duration_ms = 0.5,"
-        " cpu_ms = 0.1, lease_expires_at = NULL WHERE id = :run AND fence = 1 AND state = 'running'",
-        "UPDATE scheduler_events SET status = 'completed', active_execution_id = NULL, fence = 2, execution_count = 1,"
-        " last_execution = :now WHERE id = :id",
-    ),
-)
+CACHE = ROOT / ".bench"
+PAIRS, QUICK_PAIRS = 5, 1
+Contest = tuple[Run, Run | None]
 
 
-async def no_op(parameters: dict[str, Any]) -> None:
-    """The work: none."""
+class Bench:
+    """Measures rows. With `shared`, the runs of a round are shared by all rows that need them: quicker, less exact."""
+
+    def __init__(self, runner: Runner, databases: Databases, *, pairs: int, shared: bool) -> None:
+        self._runner = runner
+        self._databases = databases
+        self._pairs = pairs
+        self._shared = shared
+        self._round: dict[Run, Answer] = {}
+
+    def measure(self, rows: Sequence[Row]) -> list[report.Result]:
+        """Every contest once, however many rows it serves. A row that cannot be measured says why."""
+        left_out = self._left_out(rows)
+        present = [row for row in rows if (row.ours, row.other) not in left_out]
+        contests = _contests(present)
+        answers: dict[Contest, list[tuple[Answer, Answer | None]]] = {contest: [] for contest in contests}
+        problems: dict[Contest, str] = {}
+        idle = [contest for contest in contests if contest[0].workload == "idle"]
+        others = [contest for contest in contests if contest not in idle]
+        if self._shared:
+            for number in range(self._pairs):
+                self._round = {}
+                for contest in others:
+                    self._pair(contest, number, answers, problems)
+        else:
+            for contest in others:
+                for number in range(self._pairs):
+                    self._pair(contest, number, answers, problems)
+        for number in range(self._pairs if idle else 0):
+            self._idle_together(idle, number, answers, problems)
+        return [self._result(row, left_out, problems, answers) for row in rows]
+
+    def _left_out(self, rows: Sequence[Row]) -> dict[Contest, str]:
+        """Contests whose peer is not there, with the reason."""
+        reasons: dict[Contest, str] = {}
+        for row in rows:
+            if row.other is not None and not row.other.is_ours:
+                try:
+                    self._runner.interpreter(row.other)
+                except NotInstalled as error:
+                    reasons[row.ours, row.other] = str(error)
+        return reasons
+
+    def _pair(self, contest: Contest, number: int, answers: Any, problems: dict[Contest, str]) -> None:
+        if contest in problems:
+            return
+        ours, other = contest
+        say(f"{number + 1}/{self._pairs} {ours}{f' | {other}' if other else ''}")
+        try:
+            answers[contest].append((self._answer(ours), self._answer(other) if other else None))
+        except RunFailed as error:
+            problems[contest] = str(error)
+            say(f"failed: {error}")
+
+    def _answer(self, run: Run) -> Answer:
+        if not self._shared:
+            return self._runner.answer(run)
+        if run not in self._round:
+            self._round[run] = self._runner.answer(run)
+        return self._round[run]
+
+    def _idle_together(self, contests: Sequence[Contest], number: int, answers: Any, problems: Any) -> None:
+        """All idle contestants in one window: they have nothing to do, and so do not disturb each other."""
+        runs = list(dict.fromkeys(run for contest in contests for run in contest if run is not None))
+        say(f"{number + 1}/{self._pairs} {len(runs)} idle contestants on {runs[0].database} at the same time")
+        with ThreadPoolExecutor(len(runs)) as threads:
+            if runs[0].database == "postgresql":
+                with self._databases.without_autovacuum():
+                    found = dict(zip(runs, threads.map(self._answer_or_problem, runs), strict=True))
+            else:
+                found = dict(zip(runs, threads.map(self._answer_or_problem, runs), strict=True))
+        for contest in contests:
+            both = [found[run] for run in contest if run is not None]
+            if wrong := next((one for one in both if isinstance(one, str)), None):
+                problems[contest] = wrong
+            else:
+                answers[contest].append((both[0], both[1] if len(both) == 2 else None))
+
+    def _answer_or_problem(self, run: Run) -> Answer | str:
+        try:
+            return self._runner.answer(run)
+        except RunFailed as error:
+            return str(error)
+
+    def _result(self, row: Row, left_out: Any, problems: Any, answers: Any) -> report.Result:
+        contest = (row.ours, row.other)
+        if contest in left_out:
+            return report.result(row, left_out=left_out[contest])
+        if contest not in answers:  # ours alone: any contest that we took part in has the answers
+            contest = next(each for each in answers if each[0] == row.ours)
+        if contest in problems:
+            return report.result(row, problem=problems[contest])
+        pairs = answers[contest]
+        sides = [one for ours, other in pairs for one in (ours, other if row.other else None)]
+        unavailable = [one["unavailable"] for one in sides if one and "unavailable" in one]
+        if unavailable:
+            return report.result(row, left_out=unavailable[0])
+        if row.other is None:
+            pairs = [(ours, None) for ours, _ in pairs]
+        return report.result(row, measured(row.figure, pairs))
 
 
-async def drain(folder: Path, number: int, *, slots: int, synchronous: str) -> float:
-    """Seconds from the start of dispatch to the last durable completion of `number` due tasks."""
-    own = {"enabled": False, "housekeeping": False, "max_concurrent_tasks": slots}
-    settings = AppSettings.load(
-        data_dir=folder, sqlite_synchronous=synchronous, module_settings={"core.scheduler": own}
-    )
-    context = AppContext(settings)
-    context.register_modules()
-    context.get_service("core.scheduler.tasks").register("bench", no_op)
-    async with context:
-        service, runtime = context.get_service("core.scheduler.service"), Runtime.of(context)
-        await _insert_due(context, runtime, number)
-        began = time.perf_counter()
-        await service.start_background_processing()
-        while (await service.db_ops.count_by_status()).get("completed", 0) < number:
-            await asyncio.sleep(0.01)
-        return time.perf_counter() - began
+def _contests(rows: Sequence[Row]) -> list[Contest]:
+    """Each pair of runs once. Ours alone is no run of its own where we run against somebody all the same."""
+    contests = dict.fromkeys((row.ours, row.other) for row in rows)
+    accompanied = {ours for ours, other in contests if other is not None}
+    return [(ours, other) for ours, other in contests if other is not None or ours not in accompanied]
 
 
-async def _insert_due(context: AppContext, runtime: Runtime, number: int) -> None:
-    now = runtime.clock.now()
-    config = parse_task_config({"name": "bench", "module_id": "bench", "function_name": "no_op", "schedule_time": now})
-    rows = [
-        event_values(config, runtime.registry, now, default_timezone="UTC", session_id=context.session_id)
-        for _ in range(number)
-    ]
-    async with context.database.transaction() as connection:
-        await connection.execute(insert(EVENTS), rows)
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
-def floor(folder: Path, number: int, *, synchronous: str) -> float:
-    """The same rows of the same tables by hand: claim, history, completion, settle; two transactions a batch."""
-    asyncio.run(_only_insert(folder, number))
-    database = sqlite3.connect(folder / "scheduler.sqlite3", isolation_level=None)
-    database.execute(f"PRAGMA synchronous = {synchronous}")
-    session, now = "0199c0de-0000-7000-8000-000000000000", "2026-01-01 00:00:00.000000"
-    began = time.perf_counter()
-    while True:
-        due = database.execute(
-            "SELECT id FROM scheduler_events WHERE status = 'pending' AND active_execution_id IS NULL"
-            " ORDER BY next_execution LIMIT ?",
-            (BATCH,),
-        ).fetchall()
-        if not due:
-            break
-        rows = [{"id": event, "run": new_id(), "session": session, "now": now} for (event,) in due]
-        for statements in FLOOR_TRANSACTIONS:
-            database.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                database.executemany(statement, rows)
-            database.execute("COMMIT")
-    taken = time.perf_counter() - began
-    database.close()
-    return taken
-
-
-async def _only_insert(folder: Path, number: int) -> None:
-    own = {"enabled": False, "housekeeping": False}
-    context = AppContext(AppSettings.load(data_dir=folder, module_settings={"core.scheduler": own}))
-    context.register_modules()
-    context.get_service("core.scheduler.tasks").register("bench", no_op)
-    async with context:
-        await _insert_due(context, Runtime.of(context), number)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds")
-    quick = parser.parse_args().quick
-    number, rounds = (500, 2) if quick else (5_000, 5)
-    contestants: dict[str, Callable[[Path], float]] = {
-        "floor, FULL": lambda folder: floor(folder, number, synchronous="FULL"),
-        "ours, FULL, 500 slots": lambda folder: asyncio.run(drain(folder, number, slots=500, synchronous="FULL")),
-        "ours, NORMAL, 500 slots": lambda folder: asyncio.run(drain(folder, number, slots=500, synchronous="NORMAL")),
-        "ours, FULL, 10 slots": lambda folder: asyncio.run(drain(folder, number, slots=10, synchronous="FULL")),
+def about(pairs: int) -> dict[str, Any]:
+    """What the figures depend on, without the names of anybody's machine."""
+    return {
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+        "processors": os.cpu_count(),
+        "pairs": pairs,
     }
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            with tempfile.TemporaryDirectory() as folder:
-                rates[name].append(number / run(Path(folder)))
-    out = sys.stdout
-    out.write(f"W1 drain, SQLite, {number} due no-op tasks, {rounds} rounds in turns; medians\n\n")
-    base = statistics.median(rates["floor, FULL"])
-    for name, measured in rates.items():
-        rate = statistics.median(measured)
-        out.write(f"{name:26} {rate:9.0f}/s   {rate / base:6.3f} of the floor\n")
-    full, normal = (statistics.median(rates[f"ours, {mode}, 500 slots"]) for mode in ("FULL", "NORMAL"))
-    out.write(f"\nFULL against NORMAL: {full / normal:.2f}\n")
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--quick", action="store_true", help="a minute's smoke: few tasks, one pair, installed peers")
+    parser.add_argument("--only", default="", help="workloads, such as W1,W3")
+    parser.add_argument("--pairs", type=int, default=0, help=f"pairs of runs for each row; {PAIRS}")
+    parser.add_argument("--sqlite", action="store_true", help="only SQLite")
+    parser.add_argument("--postgres", action="store_true", help="only PostgreSQL")
+    parser.add_argument("--driver", choices=("psycopg", "asyncpg"), default="psycopg", help="our PostgreSQL driver")
+    parser.add_argument("--match", default="", help="only rows whose name contains this, such as huey")
+    parser.add_argument("--no-peers", action="store_true", help="only ourselves and the floors")
+    parser.add_argument("--install-peers", action="store_true", help="with --quick: install missing peers too")
+    parser.add_argument("--profile", action="store_true", help="only show where the time of our W1 goes")
+    parser.add_argument("--json", type=Path, help="write the results there")
+    parser.add_argument(
+        "--from", type=Path, nargs="+", default=[], dest="saved", help="show saved results; run nothing"
+    )
+    parser.add_argument("--markdown", type=Path, help="fill the generated part of that page")
+    found = parser.parse_args(given)
+    found.workloads = [name for name in found.only.upper().split(",") if name] or list(WORKLOADS)
+    if unknown := set(found.workloads) - set(WORKLOADS):
+        parser.error(f"--only knows {', '.join(WORKLOADS)}, and not {', '.join(sorted(unknown))}")
+    found.pairs = found.pairs or (QUICK_PAIRS if found.quick else PAIRS)
+    chosen = [name for name, wanted in zip(DATABASES, (found.sqlite, found.postgres), strict=True) if wanted]
+    found.databases = chosen or list(DATABASES)
+    return found
+
+
+def chosen_rows(options: argparse.Namespace) -> dict[str, list[Row]]:
+    """The rows that the options ask for, by database."""
+    sizes = QUICK if options.quick else Sizes()
+    rows = {}
+    for database in options.databases:
+        table = Table(database, sizes, options.driver, frozenset(options.workloads))
+        rows[database] = [
+            row
+            for row in table.rows()
+            if options.match.lower() in row.name.lower()
+            and not (options.no_peers and row.other is not None and not row.other.is_ours)
+        ]
+    return rows
+
+
+def profile(options: argparse.Namespace, runner: Runner) -> None:
+    """One profiled drain for each database."""
+    sizes = QUICK if options.quick else Sizes()
+    for database in options.databases:
+        more = (("driver", options.driver),) if database == "postgresql" else ()
+        runner.answer(Run("ours", "drain", database, (("number", sizes.drain), ("profile", 1), *more)))
+
+
+def main() -> int:
+    options = arguments()
+    # So that the server and the runs are ended by the same steps as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    saved = [json.loads(path.read_text()) for path in options.saved]
+    results = [one for each in saved for one in report.from_json(each)]
+    facts = saved[0]["about"] if saved else about(options.pairs)
+    if not saved:
+        with Databases(CACHE / "work") as databases:
+            runner = Runner(databases, CACHE, install=options.install_peers or not options.quick)
+            if options.profile:
+                profile(options, runner)
+                return 0
+            bench = Bench(runner, databases, pairs=options.pairs, shared=options.quick)
+            for rows in chosen_rows(options).values():
+                results += bench.measure(rows)
+    if options.json:
+        options.json.write_text(json.dumps(report.to_json(results, facts), indent=2) + "\n")
+    if options.markdown:
+        page = options.markdown.read_text(encoding="utf-8")
+        options.markdown.write_text(report.filled(page, report.markdown(results, facts)), encoding="utf-8")
+    sys.stdout.write(report.terminal(results))
+    if options.quick:
+        say("quick: this shows that the bench works; so few tasks and pairs tell nothing about speed")
+    failed = report.problems(results)
+    for line in failed:
+        say(f"FAILED {line}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,8 +30,8 @@ SQLITE_TRANSACTIONS = (
         "INSERT INTO scheduler_executions (id, event_id, start_time, trace_session_id, scheduled_for, kind, attempt,"
         " failures, abandonments, state, run_at, priority, node_id, fence, lease_expires_at,"
         " cancel_requested, lateness_ms)"
-        " VALUES (:run, :id, :now, :session, :now, 'schedule', 1, 0, 0, 'running', :now, 0, :session, 1,"
-        " :lease, 0, 1.5)",
+        " VALUES (:run, :id, :now, :session, :now, 'schedule', 1, 0, 0, 'running', :now, 0, :session, 1, :lease,"
+        " 0, 1.5)",
         "UPDATE scheduler_events SET next_execution = NULL, fired_count = 1, fence = 1, active_execution_id = :run"
         " WHERE id = :id AND status = 'pending' AND active_execution_id IS NULL AND fence = 0",
     ),
@@ -56,10 +56,12 @@ POSTGRESQL_CLAIM = (
     " FROM unnest($1::text[], $2::text[]) AS given(run, event)"
     " WHERE id = event AND status = 'pending' AND active_execution_id IS NULL AND fence = 0",
 )
+# `success IS NULL` is what "still open" is here. `state = 'running'` would let the planner read the partial index on
+# running rows, where every row that was closed since the last vacuum still has its entry: three times slower at 20,000.
 POSTGRESQL_FINISH = (
     "UPDATE scheduler_executions SET state = 'succeeded', success = true, end_time = finished, duration_ms = 0.5,"
     " cpu_ms = 0.1, lease_expires_at = NULL FROM unnest($1::text[], $2::timestamptz[]) AS given(run, finished)"
-    " WHERE id = run AND fence = 1 AND state = 'running'",
+    " WHERE id = run AND fence = 1 AND success IS NULL",
     "UPDATE scheduler_events SET status = 'completed', active_execution_id = NULL, fence = 2, execution_count = 1,"
     " last_execution = started FROM unnest($1::text[], $2::timestamptz[]) AS given(event, started) WHERE id = event",
 )

@@ -1,4 +1,4 @@
-"""This project's own script: a peer's workloads, in a process of its own. `python -m tests.benchmarks.ours`.
+"""This project's own script, `python -m tests.benchmarks.ours`: the peers' workloads, in a process of its own.
 
 Best: 500 slots, SQLite at synchronous NORMAL. Default: 10 slots, FULL: as the package comes.
 """
@@ -81,7 +81,7 @@ async def drain(arguments: Namespace) -> measure.Figures:
             figures = measure.drained(countdown, meter, _completed(reader) - before)
             open_ones = seeding.count(reader, seeding.EXECUTIONS, "state IN ('ready', 'running')")
         if arguments.watch:
-            figures |= await measure.watch_idle(arguments.watch)
+            figures |= await measure.watch_idle(arguments, measure.SETTLED)
     if open_ones:
         raise AssertionError(f"{open_ones} executions are still open though every task is completed")
     profile.show(meter)
@@ -158,14 +158,13 @@ async def idle(arguments: Namespace) -> measure.Figures:
         def counted(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
             statements[" ".join(statement.split())[:120]] += 1
 
-        await asyncio.sleep(measure.SETTLED)
+        await asyncio.sleep(measure.settle_seconds(arguments.url))
         statements.clear()
-        figures = await measure.watch_idle(arguments.seconds)
+        figures = await measure.watch_idle(arguments, 0.0)
         event.remove(Engine, "before_cursor_execute", counted)
     real = {text: number for text, number in statements.items() if not text.startswith(("BEGIN", "PRAGMA"))}
-    window = arguments.seconds + measure.SETTLED
     return figures | {
-        "statements_per_minute": sum(real.values()) * 60 / window / arguments.nodes,
+        "statements_per_minute": sum(real.values()) * 60 / arguments.seconds / arguments.nodes,
         "statements": dict(sorted(real.items(), key=lambda item: -item[1])),
         "nodes": arguments.nodes,
     }
@@ -179,7 +178,7 @@ async def recurring(arguments: Namespace) -> measure.Figures:
         countdown.late(context.scheduled_for.timestamp())
 
     async with opened(arguments, {"every_second": every_second}) as service:
-        first = measure.whole_second()
+        first = measure.first_fire(arguments.number)
         fields = {
             "function_name": "every_second",
             "interval_type": "seconds",
@@ -202,7 +201,7 @@ def arguments() -> ArgumentParser:
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL"))
     parser.add_argument("--driver", choices=("psycopg", "asyncpg"), default="psycopg")
     parser.add_argument("--everything", type=int, default=0, help="drain: every option of a task on")
-    parser.add_argument("--watch", type=float, default=0.0, help="drain: then watch the idle scheduler, in seconds")
+    parser.add_argument("--watch", type=int, default=0, help="drain: then watch the idle scheduler for --seconds")
     parser.add_argument("--nodes", type=int, default=1, help="idle: applications on the same database")
     parser.add_argument("--profile", type=int, default=0, help="drain: profile the event loop's thread")
     return parser

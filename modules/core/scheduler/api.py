@@ -190,6 +190,11 @@ def _reading(service: SchedulerService, route_class: type[APIRoute]) -> APIRoute
         """One registered cleanup."""
         return await service.housekeeper.cleanup(cleanup_id)
 
+    @router.get("/nodes", response_model=schemas.Nodes, operation_id="list_nodes", tags=["nodes"])
+    async def list_nodes() -> Any:
+        """The processes that dispatch, oldest first."""
+        return (await service.list_nodes()).unwrap()
+
     @router.get("/status", response_model=schemas.StatusAnswer, operation_id="status", tags=["status"])
     async def status() -> Any:
         """Counts and conditions, with reasons where something is not as it should be."""
@@ -284,6 +289,18 @@ def _administering(service: SchedulerService, keys: ApiKeys, route_class: type[A
     async def delete_cleanup(cleanup_id: Id) -> None:
         """Forget a cleanup; the history of its runs stays."""
         await service.housekeeper.remove(cleanup_id)
+
+    @router.post("/nodes/{node_id}/drain", response_model=schemas.NodeAsked, operation_id="drain_node", tags=["nodes"])
+    async def drain_node(node_id: Id, body: schemas.NoFields | None = None) -> Any:  # noqa: ARG001  # others are refused
+        """Let a node take on nothing more; what it runs goes on."""
+        return (await service.drain_node(node_id)).unwrap()
+
+    @router.post(
+        "/nodes/{node_id}/resume", response_model=schemas.NodeAsked, operation_id="resume_node", tags=["nodes"]
+    )
+    async def resume_node(node_id: Id, body: schemas.NoFields | None = None) -> Any:  # noqa: ARG001  # others are refused
+        """Let a drained node take on work again."""
+        return (await service.resume_node(node_id)).unwrap()
 
     @router.get("/keys", response_model=schemas.ApiKeyList, operation_id="list_keys", tags=["keys"])
     async def list_keys() -> Any:

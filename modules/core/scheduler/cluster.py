@@ -6,12 +6,14 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from modules.core.scheduler.cluster_clock import ClusterClock
+from modules.core.scheduler.db_models import SchedulerNode
 from modules.core.scheduler.db_ops import Heard, NodeReport
 from modules.core.scheduler.heartbeat import Heartbeat
+from modules.core.scheduler.loop_watch import LoopWatch
 from modules.core.scheduler.nodes import live, node_view, other_leases
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.wakeups import Wakeups
@@ -38,7 +40,9 @@ class Cluster:
     ) -> None:
         self._runtime = runtime
         self._wake = wake
-        self.heartbeat = Heartbeat(runtime, executions, lost, self._told)
+        self._leaving = False
+        self.watch = LoopWatch(runtime.stepping, busy=lambda: bool(executions()))
+        self.heartbeat = Heartbeat(runtime, self.watch, executions, lost, self._told)
         self.wakeups = Wakeups(
             runtime,
             on_due=on_due or (lambda _at: wake()),
@@ -60,8 +64,7 @@ class Cluster:
         runtime = self._runtime
         await self.measure_clock()
         await self.wakeups.start()
-        clock = runtime.clock
-        runtime.draining = False
+        runtime.draining = self._leaving = False
         report = NodeReport(
             id=runtime.node_id,
             version=version,
@@ -70,11 +73,27 @@ class Cluster:
             slots=runtime.settings.max_concurrent_tasks,
             lease_seconds=runtime.settings.lease_seconds,
             doorbell_port=self.wakeups.doorbell_port,
-            clock_offset_ms=clock.offset_ms if isinstance(clock, ClusterClock) else None,
+            clock_offset_ms=self.clock_offset_ms,
         )
         await runtime.db_ops.join_node(report, runtime.lease_now())
-        await self._compare_leases()
+        self._compare_leases(await self.live_nodes())
         self.heartbeat.start(report)
+
+    def tell_due(self, at: datetime | None) -> None:
+        """Other nodes have something to do at that moment; what lies further off they find by themselves in time."""
+        runtime = self._runtime
+        horizon = runtime.clock.now() + timedelta(seconds=runtime.settings.poll_ceiling_seconds)
+        if at is not None and at <= horizon:
+            self.wakeups.announce_due(at)
+
+    async def prepare_to_leave(self) -> None:
+        """From now on nothing is taken on, whatever an operator says, and the others see it."""
+        self._leaving = self._runtime.draining = True
+        await self._runtime.db_ops.drain_node(self._runtime.node_id)
+
+    async def leave(self) -> None:
+        """Take this process off the list."""
+        await self._runtime.db_ops.leave_node(self._runtime.node_id, self._runtime.lease_now())
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Every node on the list, oldest first, as the door shows them."""
@@ -89,10 +108,20 @@ class Cluster:
         else:
             self.wakeups.announce_nodes()
 
-    async def _compare_leases(self) -> None:
+    async def live_nodes(self) -> list[SchedulerNode]:
+        """The rows of those that are not silent."""
         found = await self._runtime.db_ops.list_nodes(self._runtime.lease_now())
+        return live(found.rows, found.now)
+
+    @property
+    def clock_offset_ms(self) -> float | None:
+        """The database's clock minus this machine's; None where it does not matter, or is not known yet."""
+        clock = self._runtime.clock
+        return clock.offset_ms if isinstance(clock, ClusterClock) else None
+
+    def _compare_leases(self, nodes: list[SchedulerNode]) -> None:
         own = self._runtime.settings.lease_seconds
-        if others := other_leases(live(found.rows, found.now), own):
+        if others := other_leases(nodes, own):
             logger.warning(
                 "other nodes have leases of %s s, this one of %g s: give all nodes the same "
                 "CORE_SCHEDULER_LEASE_SECONDS; until then each execution goes by the lease that it was given",
@@ -102,7 +131,7 @@ class Cluster:
 
     def _told(self, heard: Heard) -> None:
         runtime = self._runtime
-        if heard.drain_requested == runtime.draining:
+        if self._leaving or heard.drain_requested == runtime.draining:
             return
         runtime.draining = heard.drain_requested
         if runtime.draining:

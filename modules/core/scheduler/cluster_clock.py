@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from modules.core.clock import Clock, SystemClock, Timer
+from modules.core.scheduler.status import apart
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,3 @@ class ClusterClock:
 def cluster_clock(clock: Clock, dialect_name: str) -> Clock:
     """The clock to run by. SQLite's nodes share a machine and its clock; a test's own clock is left as it is."""
     return ClusterClock(clock) if dialect_name == "postgresql" and isinstance(clock, SystemClock) else clock
-
-
-def apart(offset: timedelta) -> str:
-    """How a clock stands that is to be put forward by `offset`: "600.0 s behind"."""
-    return f"{abs(offset.total_seconds()):.1f} s {'behind' if offset > timedelta(0) else 'ahead of'}"

@@ -1,27 +1,44 @@
-"""CPU time of one coroutine among many: summed step by step, since the thread's clock alone mixes them all."""
+"""CPU time of one coroutine among many: summed step by step, since the thread's clock alone mixes them all.
+
+The same place knows whose step it is: that is noted for the watch that names who blocks the event loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from modules.core.clock import thread_cpu_seconds
 
 
+class Stepping:
+    """Who runs on the event loop at this moment (`current`, None between steps), and a bell for a watch that rests."""
+
+    __slots__ = ("current", "resting", "wake")
+
+    def __init__(self) -> None:
+        self.current: Any = None
+        self.resting = False
+        self.wake: Callable[[], None] = lambda: None
+
+
 class Metered:
-    """Awaits `coroutine` and adds up the CPU time of its steps in `cpu_seconds`."""
+    """Awaits `coroutine`; `cpu_seconds` is the CPU time of its steps, in which `stepping.current` is `who`."""
 
-    __slots__ = ("_coroutine", "cpu_seconds")
+    __slots__ = ("_coroutine", "_stepping", "_who", "cpu_seconds")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], stepping: Stepping, who: object) -> None:
         self._coroutine = coroutine
+        self._stepping = stepping
+        self._who = who
         self.cpu_seconds = 0.0
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine = self._coroutine
+        coroutine, stepping, who = self._coroutine, self._stepping, self._who
         sent: Any = None
         thrown: BaseException | None = None
         while True:
+            stepping.current = who
             began = thread_cpu_seconds()
             try:
                 awaited = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
@@ -29,6 +46,7 @@ class Metered:
                 return end.value
             finally:
                 self.cpu_seconds += thread_cpu_seconds() - began
+                stepping.current = None
             sent, thrown = None, None
             try:
                 sent = yield awaited

@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -51,9 +52,11 @@ class Dispatcher:
         self._hurry = asyncio.Event()
         self._taking = False
         self._changed_meanwhile: set[str] = set()
+        self._withdrawn: list[Claim] = []
         self._must_look = True
         self._next_due: datetime | None = None
         self._looked_at = 0.0
+        self.on_given_back: Callable[[], None] = lambda: None  # claims wait again, for any node
         self._jobs.on_slot = self._slot_is_free
         self._jobs.on_due = self.wake
         self.loop = BackgroundLoop("core.scheduler dispatcher", self.tick, runtime.clock)
@@ -67,6 +70,12 @@ class Dispatcher:
     def waiting(self) -> int:
         """Claims that wait for their time or for a slot."""
         return len(self._due) + len(self._early)
+
+    @property
+    def takes_on_more(self) -> bool:
+        """Whether something that falls due would be started here without delay."""
+        free = self.running + len(self._due) < self._runtime.settings.max_concurrent_tasks
+        return self.loop.running and free and not self._runtime.draining
 
     @property
     def waiting_for_the_database(self) -> bool:
@@ -93,6 +102,8 @@ class Dispatcher:
     async def tick(self) -> float:
         """Take on what is due and fits; returns the seconds until there will be more."""
         async with self._one_tick:
+            withdrawn, self._withdrawn = self._withdrawn, []
+            await self._give_back(withdrawn)
             if self._runtime.draining:
                 await self.withdraw_all()
                 return self._runtime.settings.poll_ceiling_seconds
@@ -103,7 +114,7 @@ class Dispatcher:
             if self._is_known_to_be_idle():
                 return self._delay()
             await self._take(min(room, BATCH), self._look_ahead())
-            return self._delay()
+            return min(self._delay(), HELD_BACK) if self._due else self._delay()
 
     async def run_once(self) -> list[str]:
         """Take on what is due, then wait until all of it is on record; returns the ids of the executions taken on."""
@@ -118,12 +129,15 @@ class Dispatcher:
             self._changed_meanwhile.add(event_id)
         await self._give_back([claim for claim in self._claims() if claim.event.id == event_id])
 
-    def cancel(self, event_id: str) -> None:
-        """End what is claimed of this event and has not begun: its task will not start again."""
+    def withdraw_soon(self, event_id: str) -> None:
+        """As withdraw, for a change that another node made: nothing of it starts from here on."""
+        if self._taking:
+            self._changed_meanwhile.add(event_id)
         for claim in self._claims():
             if claim.event.id == event_id:
                 self._remove(claim)
-                self._jobs.cancel_unstarted(claim)
+                self._withdrawn.append(claim)
+        self.wake()
 
     async def withdraw_all(self) -> None:
         """Give back everything that has not begun: this process stops, or takes on nothing more."""
@@ -328,5 +342,6 @@ class Dispatcher:
         for claim in claims:
             if claim.execution_id in self._jobs.held:
                 self._remove(claim)
-        await self._runtime.db_ops.release(claims)
+        await self._runtime.db_ops.release(claims, self._runtime.clock.now())
         self._must_look = True
+        self.on_given_back()

@@ -14,6 +14,7 @@ from modules.core.background import finish_left_alone, within
 from modules.core.clock import SystemClock
 from modules.core.scheduler.cluster_clock import ClusterClock
 from modules.core.scheduler.db_ops import DbOps, Heard, NodeReport
+from modules.core.scheduler.loop_watch import LoopWatch
 from modules.core.scheduler.nodes import heartbeat_interval
 from modules.core.scheduler.runtime import Runtime
 
@@ -36,11 +37,13 @@ class Heartbeat:
     def __init__(
         self,
         runtime: Runtime,
+        watch: LoopWatch,
         executions: Callable[[], Collection[str]],
         lost: Callable[[Collection[str]], None],
         told: Callable[[Heard], None],
     ) -> None:
         self._runtime = runtime
+        self._watch = watch
         self._executions = executions
         self._lost = lost
         self._told = told
@@ -61,7 +64,7 @@ class Heartbeat:
             self._thread_loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
                 target=self._run,
-                args=(asyncio.get_running_loop(), self._thread_loop),
+                args=(asyncio.get_running_loop(), threading.get_ident(), self._thread_loop),
                 name="core.scheduler heartbeat",
                 daemon=True,
             )
@@ -93,10 +96,10 @@ class Heartbeat:
         self._stop.set()
         self._wake.set()
 
-    def _run(self, main_loop: asyncio.AbstractEventLoop, own_loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, main_loop: asyncio.AbstractEventLoop, main_thread: int, own_loop: asyncio.AbstractEventLoop) -> None:
         try:
             with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=lambda: own_loop) as runner:
-                runner.run(self._beat_on(main_loop))
+                runner.run(self._beat_on(main_loop, main_thread))
         finally:
             _tell(main_loop, self._ended.set)
 
@@ -104,8 +107,10 @@ class Heartbeat:
         if self._beating is not None:
             self._beating.cancel()
 
-    async def _beat_on(self, main_loop: asyncio.AbstractEventLoop) -> None:
+    async def _beat_on(self, main_loop: asyncio.AbstractEventLoop, main_thread: int) -> None:
         self._beating = asyncio.current_task()
+        # What blocks, the other nodes hear at once: this one may not answer.
+        watching = asyncio.create_task(self._watch.run(main_loop, main_thread, noticed=self._wake.set))
         # Real time even under an injected clock: a lease protects against real silence.
         clock = SystemClock()
         database = self._runtime.database.clone()
@@ -145,6 +150,9 @@ class Heartbeat:
                 # Also an idle node looks that often: what it takes on meanwhile has a lease to be extended.
                 await clock.wait(self._wake, between_looks)
         finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
             await finish_left_alone(LAST_PATIENCE)
             await database.close()
 
@@ -161,6 +169,7 @@ class Heartbeat:
             running=len(held),
             state="draining" if runtime.draining else "running",
             clock_offset_ms=offset_ms,
+            loop_block=block.to_json() if (block := self._watch.block) else None,
         )
         lease = timedelta(seconds=runtime.settings.lease_seconds)
         heard = await statements.heartbeat(report, held, runtime.lease_now(), lease, machine)

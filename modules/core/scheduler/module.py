@@ -54,7 +54,9 @@ class SchedulerModule:
             context.add_background(service.start_background_processing, service.stop)
 
     async def start(self, context: AppContext) -> None:
-        """Phase 2: the default cleanups. The loops start when every module has."""
+        """Phase 2: the right time, and the default cleanups. The loops start when every module has."""
+        if self._service is not None:
+            await self._service.cluster.measure_clock()
         if self._service is not None and Runtime.of(context).settings.housekeeping:
             (await self._service.housekeeper.schedule_maintenance()).unwrap()
 

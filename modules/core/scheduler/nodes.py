@@ -36,10 +36,10 @@ def other_leases(nodes: Iterable[SchedulerNode], own_lease: float) -> list[float
 
 
 def node_view(node: SchedulerNode, now: datetime, own_id: str | None) -> dict[str, Any]:
-    """A node as the door shows it; times are aware UTC. `self` marks the process that answers."""
+    """A node as the door shows it; times are aware UTC. `is_self` marks the process that answers."""
     return {
         "id": node.id,
-        "self": node.id == own_id,
+        "is_self": node.id == own_id,
         "state": "silent" if is_silent(node, now) else node.state,
         "drain_requested": node.drain_requested,
         "host": node.host,

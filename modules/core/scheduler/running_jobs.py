@@ -75,18 +75,13 @@ class RunningJobs:
     def hold(self, claim: Claim) -> None:
         """From now on this one's lease is extended; `start` it when it is due and a slot is free."""
         self._held[claim.execution_id] = claim
+        if self._runtime.stepping.resting:
+            self._runtime.stepping.wake()
 
     def let_go(self, claim: Claim) -> None:
         """Nothing more is done about a claim that was not started."""
         self._held.pop(claim.execution_id, None)
         self._note_quiet()
-
-    def cancel_unstarted(self, claim: Claim) -> None:
-        """Record a claim that will not be started as cancelled."""
-        self.hold(claim)
-        job = _Job(claim, max(self._runtime.clock.now(), claim.due), self._runtime.clock.monotonic())
-        message = "The task was cancelled before this started."
-        self._settled(job, Outcome("cancelled", error=message, error_type="cancelled"))
 
     def forget(self) -> None:
         """What is not on record by now never will be by this process: its lease runs out."""
@@ -148,6 +143,7 @@ class RunningJobs:
                 timeout=claim.event.timeout_s or settings.execution_timeout,
                 grace=settings.cancel_grace_seconds,
                 result_max_bytes=settings.result_max_bytes,
+                stepping=self._runtime.stepping,
                 settled=partial(self._settled, job),
                 ended=partial(self._ended, job),
             )

@@ -11,6 +11,7 @@ from modules.core.clock import Clock
 from modules.core.database import Database
 from modules.core.ids import new_id
 from modules.core.scheduler.cluster_clock import ClusterClock
+from modules.core.scheduler.cpu_meter import Stepping
 from modules.core.scheduler.db_ops import DbOps
 from modules.core.scheduler.module_settings import SchedulerSettings
 from modules.core.scheduler.task_registry import TaskRegistry
@@ -25,7 +26,7 @@ RUNTIME_SERVICE = "core.scheduler.runtime"
 class Runtime:
     """Settings, clock, statements and registry; `node_id` is new at each start of the background processing.
 
-    While `draining` is set, an operator wants this process to take on nothing more.
+    While `draining` is set, this process takes on nothing more; `stepping` is whose coroutine runs at this moment.
     """
 
     settings: SchedulerSettings
@@ -36,6 +37,7 @@ class Runtime:
     session_id: str
     node_id: str = field(default_factory=new_id)
     draining: bool = False
+    stepping: Stepping = field(default_factory=Stepping)
     rng: random.Random = field(default_factory=random.Random)
 
     def lease_now(self) -> datetime | None:

@@ -316,6 +316,34 @@ class StatusAnswer(Answer):
     now: datetime
 
 
+class Node(Answer):
+    """A process that dispatches."""
+
+    id: str
+    is_self: bool = Field(description="Whether it is the process that answers")
+    state: Literal["running", "draining", "silent"] = Field(description="silent: three heartbeats did not come")
+    drain_requested: bool = Field(description="Asked of it by an operator; `state` follows when it has noticed")
+    host: str | None
+    pid: int | None
+    version: str
+    running: int = Field(description="Executions that it holds, as of its last heartbeat")
+    slots: int | None
+    lease_seconds: float | None
+    started_at: datetime
+    heartbeat_at: datetime
+    clock_offset_ms: float | None = Field(description="The database's clock minus the machine's, on PostgreSQL")
+    loop_block: dict[str, Any] | None = Field(description="What blocked its event loop longest of late, and how long")
+
+
+class Nodes(Answer):
+    nodes: list[Node]
+
+
+class NodeAsked(Answer):
+    node_id: str
+    status: Literal["draining", "running"]
+
+
 class Problem(Answer):
     """Every error answer (RFC 9457, application/problem+json)."""
 

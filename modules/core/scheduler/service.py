@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,11 +24,11 @@ from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.node_service import NodeService, package_version
 from modules.core.scheduler.preview import Preview, preview
 from modules.core.scheduler.questions import next_cursor, page_size, parse_all, task_filter, task_id_of
 from modules.core.scheduler.recovery import Recovery
 from modules.core.scheduler.runtime import Runtime
-from modules.core.scheduler.status import Vitals
 from modules.core.scheduler.task_config import TaskConfig, TaskPatch, parse_task_config, parse_task_patch
 from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import execution_view, task_view
@@ -44,7 +43,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService:
+class SchedulerService(NodeService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
@@ -63,8 +62,14 @@ class SchedulerService:
         )
         self.dispatcher = Dispatcher(self._runtime, self.job_manager, self.trigger_manager, self.recovery)
         self.cluster = Cluster(
-            self._runtime, executions=lambda: self.job_manager.running, lost=self._lost, wake=self.wake
+            self._runtime,
+            executions=lambda: self.job_manager.running,
+            lost=self._lost,
+            wake=self.wake,
+            on_due=self.dispatcher.wake,
+            on_change=self._changed_elsewhere,
         )
+        self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
@@ -213,6 +218,13 @@ class SchedulerService:
     def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """These new events are on disk: whoever can run them has to know when."""
         self.dispatcher.wake(min(row["next_execution"] for row in rows))
+        registry, here = self._runtime.registry, self.dispatcher.takes_on_more
+        for_others = [
+            row["next_execution"]
+            for row in rows
+            if not here or (row["module_id"], row["function_name"]) not in registry
+        ]
+        self.cluster.tell_due(min(for_others, default=None))
 
     async def change(
         self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
@@ -224,16 +236,21 @@ class SchedulerService:
         """
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
-        if decided.cancel_waiting:
-            self.dispatcher.cancel(event_id)
-        else:
-            await self.dispatcher.withdraw(event_id)
-        self.job_manager.jobs.note_change(event_id)
-        self.wake()
+        await self.dispatcher.withdraw(event_id)
+        self.cluster.wakeups.announce_change(event_id)
+        self._changed(event_id)
         return decided
 
     def _now(self) -> datetime:
         return self._runtime.clock.now()
+
+    def _changed(self, event_id: str) -> None:
+        self.job_manager.jobs.note_change(event_id)
+        self.wake()
+
+    def _changed_elsewhere(self, event_id: str) -> None:
+        self.dispatcher.withdraw_soon(event_id)
+        self._changed(event_id)
 
     def _lost(self, execution_ids: Collection[str]) -> None:
         self.dispatcher.drop(set(execution_ids))
@@ -283,78 +300,28 @@ class SchedulerService:
                 await self.cluster.wakeups.stop(STEP_PATIENCE)
                 return
             self._is_running = False
-            runtime, settings = self._runtime, self._runtime.settings
-            await _go_on_after(runtime.db_ops.drain_node(runtime.node_id))
+            settings = self._runtime.settings
+            await _go_on_after(self.cluster.prepare_to_leave())
             await self.dispatcher.loop.stop(STEP_PATIENCE)
             await _go_on_after(self.dispatcher.withdraw_all())
             await self.dispatcher.drain(settings.drain_timeout_seconds)
-            self.job_manager.jobs.stop_some(self.job_manager.running, "interrupted")
+            if interrupted := self.job_manager.running:
+                self.job_manager.jobs.stop_some(interrupted, "interrupted")
             await self.dispatcher.settled(settings.cancel_grace_seconds + 1.0)
             if self.dispatcher.running:
                 logger.error("%d task functions do not end; the stop goes on without them", self.dispatcher.running)
             await self._recovery_loop.stop(STEP_PATIENCE)
             await self.job_manager.recorder.stop(RECORDER_PATIENCE)
             self.job_manager.jobs.forget()
+            if interrupted:
+                self.cluster.tell_due(self._runtime.clock.now())  # their next attempts are ready for any other node
             await self.cluster.wakeups.stop(STEP_PATIENCE)
             await self.cluster.heartbeat.stop(STEP_PATIENCE)
-            await _go_on_after(runtime.db_ops.leave_node(runtime.node_id, runtime.lease_now()))
+            await _go_on_after(self.cluster.leave())
 
     def hurry(self) -> None:
         """Cut short the wait for running tasks in a stop under way."""
         self.dispatcher.hurry()
-
-    async def vitals(self) -> Vitals:
-        """What health is judged by, now."""
-        try:
-            await self._runtime.db_ops.ping()
-            answers = True
-        except (SQLAlchemyError, ModuleError):
-            answers = False
-        return Vitals(
-            enabled=self._runtime.settings.enabled,
-            processing=self._is_running and self.dispatcher.loop.running,
-            database_answers=answers,
-            dispatcher_failures=self.dispatcher.loop.failures,
-            recorder_failures=self.job_manager.recorder.failures,
-            heartbeat_failures=self.cluster.heartbeat.failures,
-            recovery_failures=self._recovery_loop.failures,
-            stuck=len(self.job_manager.stuck),
-        )
-
-    @returns_result
-    async def status(self) -> dict[str, Any]:
-        """Counts and conditions of this process and of the whole table, as a dict."""
-        runtime = self._runtime
-        vitals = await self.vitals()
-        in_use = await runtime.db_ops.functions_in_use()
-        return {
-            "status": vitals.health(),
-            "reasons": vitals.reasons(),
-            "version": package_version(),
-            "session_id": runtime.session_id,
-            "node_id": runtime.node_id if self._is_running else None,
-            "nodes": len((await runtime.db_ops.list_nodes(runtime.lease_now())).rows),
-            "enabled": vitals.enabled,
-            "processing": vitals.processing,
-            "database": runtime.database.dialect_name,
-            "database_retries": runtime.database.retries,
-            "slots": {"used": self.dispatcher.running, "of": runtime.settings.max_concurrent_tasks},
-            "tasks": await runtime.db_ops.count_by_status(),
-            "executions": await runtime.db_ops.count_open(),
-            "unresolved": [
-                {"module_id": module_id, "function_name": function_name, "tasks": count}
-                for (module_id, function_name), count in sorted(in_use.items())
-                if (module_id, function_name) not in runtime.registry
-            ],
-            "stuck": [
-                {"task_id": claim.event.id, "execution_id": claim.execution_id} for claim in self.job_manager.stuck
-            ],
-            "outcomes_waiting": self.job_manager.recorder.waiting,
-            "recovered": self.recovery.recovered,
-            "stale_outcomes": self.job_manager.recorder.stale,
-            "timezone": runtime.settings.timezone,
-            "now": runtime.clock.now(),
-        }
 
 
 async def _go_on_after(step: Coroutine[Any, Any, None]) -> None:
@@ -363,11 +330,3 @@ async def _go_on_after(step: Coroutine[Any, Any, None]) -> None:
     except (SQLAlchemyError, ModuleError, TimeoutError):
         # The row of a silent node does no harm.
         logger.warning("the node's own row could not be changed", exc_info=True)
-
-
-def package_version() -> str:
-    """The installed version, or "0" in a checkout that is not installed."""
-    try:
-        return version("core-scheduler")
-    except PackageNotFoundError:
-        return "0"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from modules.core.clock import thread_cpu_seconds
-from modules.core.scheduler.cpu_meter import Metered
+from modules.core.scheduler.cpu_meter import Metered, Stepping
 from modules.core.scheduler.execution import ExecutionContext
 from modules.core.scheduler.outcomes import Outcome, of_exception, of_return_value
 from modules.core.scheduler.task_registry import RegisteredTask
@@ -34,8 +34,8 @@ class TaskRunner:
     """
 
     __slots__ = (
-        "_ended", "_grace", "_outcome_given", "_reason", "_result_max_bytes", "_settled", "_task", "_timeout", "_timer",
-        "_work", "context", "cpu_seconds",
+        "_ended", "_grace", "_outcome_given", "_reason", "_result_max_bytes", "_settled", "_stepping", "_task",
+        "_timeout", "_timer", "_work", "context", "cpu_seconds",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,7 @@ class TaskRunner:
         timeout: float,
         grace: float,
         result_max_bytes: int,
+        stepping: Stepping,
         settled: Callable[[Outcome], None],
         ended: Callable[[], None],
     ) -> None:
@@ -55,12 +56,17 @@ class TaskRunner:
         self._timeout = timeout
         self._grace = grace
         self._result_max_bytes = result_max_bytes
+        self._stepping = stepping
         self._settled = settled
         self._ended = ended
         self._reason: StopReason | None = None
         self._outcome_given = False
         self._work: asyncio.Future[Outcome] | None = None
         self._timer: asyncio.Handle | None = None
+
+    @property
+    def function_name(self) -> str:
+        return f"{self._task.module_id}.{self._task.function_name}"
 
     @property
     def stuck(self) -> bool:
@@ -140,7 +146,7 @@ class TaskRunner:
     async def _on_the_loop(self, arguments: tuple[Any, ...]) -> Outcome:
         metered: Metered | None = None
         try:
-            metered = Metered(self._task.function(*arguments))
+            metered = Metered(self._task.function(*arguments), self._stepping, self)
             return of_return_value(await metered, self._result_max_bytes)
         except asyncio.CancelledError:
             raise

@@ -120,7 +120,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
         for _ in range(arguments.number):
             scheduler.add_job(no_op, "date", run_date=datetime.now(UTC) + FAR)
         scheduler.resume()
-        return await measure.watch_idle(arguments.seconds)
+        return await measure.watch_idle(arguments)
 
 
 async def recurring(arguments: Namespace) -> measure.Figures:
@@ -134,7 +134,7 @@ async def recurring(arguments: Namespace) -> measure.Figures:
 
     async with opened(arguments) as scheduler:
         scheduler.add_listener(executed, EVENT_JOB_EXECUTED)
-        first = measure.whole_second()
+        first = measure.first_fire(arguments.number)
         last = first + timedelta(seconds=rounds - 0.5)
         trigger = IntervalTrigger(seconds=1, start_date=first, end_date=last, timezone=UTC)
         for index in range(arguments.number):

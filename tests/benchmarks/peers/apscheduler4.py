@@ -57,7 +57,7 @@ async def recurring(arguments: Namespace) -> measure.Figures:
     rounds = int(arguments.seconds)
     COUNTDOWN.number = arguments.number * rounds
     async with opened(arguments) as scheduler:
-        first = measure.whole_second()
+        first = measure.first_fire(arguments.number)
         last = first + timedelta(seconds=rounds - 0.5)
         for index in range(arguments.number):
             trigger = IntervalTrigger(seconds=1, start_time=first, end_time=last)

@@ -93,7 +93,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
     async with opened(arguments) as chancy:
         await make(chancy, arguments.number, datetime.now(UTC) + FAR)
         async with running(chancy, arguments):
-            return await measure.watch_idle(arguments.seconds)
+            return await measure.watch_idle(arguments)
 
 
 if __name__ == "__main__":

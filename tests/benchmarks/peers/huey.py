@@ -98,7 +98,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
         one()
     with consuming(huey, arguments):
         await measure.until(huey.storage.schedule_size, arguments.number)
-        return await measure.watch_idle(arguments.seconds)
+        return await measure.watch_idle(arguments)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
     async with opened(arguments) as scheduler:
         await scheduler.schedule_bulk([JobSpec(no_op, datetime.now(UTC) + FAR)] * arguments.number)
         async with running(scheduler):
-            return await measure.watch_idle(arguments.seconds)
+            return await measure.watch_idle(arguments)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
 
         await queuer.qm.queries.enqueue(["no_op"] * number, [None] * number, [0] * number, [FAR] * number)
         async with running(queuer, arguments):
-            return await measure.watch_idle(arguments.seconds)
+            return await measure.watch_idle(arguments)
 
 
 if __name__ == "__main__":

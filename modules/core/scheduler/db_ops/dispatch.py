@@ -19,9 +19,9 @@ from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops import queues
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
+from modules.core.scheduler.db_ops.closing import close_unreadable, close_waiting
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
-from modules.core.scheduler.db_ops.recovery import close_unreadable
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
 from modules.core.scheduler.firing import Firing
@@ -132,9 +132,17 @@ class DispatchStatements(Statements):
         return ClaimResult(claims, replace(looked, waiting=[later]))
 
     @write
-    async def release(self, connection: AsyncConnection, claims: Sequence[Claim]) -> None:
-        """Give back what was claimed and not started: any node may take it on, in its turn."""
+    async def release(self, connection: AsyncConnection, claims: Sequence[Claim], now: datetime) -> None:
+        """Give back what was claimed and not started: any node may take it on, in its turn. What belongs to a task that
+        was cancelled meanwhile ends as cancelled."""
         await _RELEASE(connection, [(claim.execution_id, claim.fence) for claim in claims])
+        ids = sorted(claim.event.id for claim in claims)
+        cancelled = select(EVENTS.c.id, EVENTS.c.active_execution_id).where(
+            EVENTS.c.id.in_(ids), EVENTS.c.status == "cancelled", EVENTS.c.active_execution_id.is_not(None)
+        )
+        for event_id, execution_id in (await connection.execute(cancelled.with_for_update())).all():
+            if await close_waiting(connection, execution_id, now):
+                await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(active_execution_id=None))
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:

@@ -15,6 +15,7 @@ from modules.core.errors import ModuleError
 from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import EventChange
+from modules.core.scheduler.db_ops.closing import close_waiting
 from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import readable_rows
@@ -162,8 +163,10 @@ class EventStatements(Statements):
         values: dict[str, Any] = dict(decided.values)
         if values:
             values |= {"version": event.version + 1, "updated_at": now}
-        if decided.cancel_waiting:
-            values |= await _close_waiting(connection, event, now)
+        # The active execution is the only one that can be open; by its id, so that a long history is not walked.
+        active = event.active_execution_id if decided.cancel_waiting else None
+        if active is not None and await close_waiting(connection, active, now):
+            values["active_execution_id"] = None
         if decided.execution is not None:
             new = decided.execution
             fence = event.fence + 1
@@ -215,24 +218,6 @@ async def _why_refused(
     return DuplicateTask(
         f"A task with the unique key {row['unique_key']!r} exists: change or cancel that one, or choose another key."
     )
-
-
-async def _close_waiting(connection: AsyncConnection, event: ScheduledEvent, now: datetime) -> dict[str, Any]:
-    # The active execution is the only one that can be open; by its id, so that a long history is not walked.
-    statement = (
-        update(EXECUTIONS)
-        .where(EXECUTIONS.c.id == event.active_execution_id, EXECUTIONS.c.state == "ready")
-        .values(
-            state="cancelled",
-            success=False,
-            end_time=now,
-            error="The task was cancelled before this started.",
-            error_type="cancelled",
-        )
-        .returning(EXECUTIONS.c.id)
-    )
-    closed = set((await connection.execute(statement)).scalars())
-    return {"active_execution_id": None} if event.active_execution_id in closed else {}
 
 
 async def _event(connection: AsyncConnection, event_id: str, *, for_update: bool = False) -> ScheduledEvent:

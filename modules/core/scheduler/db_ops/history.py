@@ -47,8 +47,3 @@ class HistoryStatements(Statements):
             query = select(func.count()).select_from(EXECUTIONS).where(EXECUTIONS.c.state == state)
             counts[state] = (await connection.execute(query)).scalar_one()
         return {state: number for state, number in counts.items() if number}
-
-    @read
-    async def ping(self, connection: AsyncConnection) -> None:
-        """Return when the database answers."""
-        await connection.execute(select(1))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.clock import Clock
 from modules.core.scheduler.db_models import SchedulerNode
-from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read, write
+from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.lease_clock import lease_now, lease_until
 from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import NodeNotFound
@@ -64,7 +64,7 @@ class NodeStatements(Statements):
         await connection.execute(delete(NODES).where(_long_silent(connection, now)))
         await _put(connection, report, now)
 
-    @write
+    @write_in_lane("heartbeat")
     async def heartbeat(
         self,
         connection: AsyncConnection,

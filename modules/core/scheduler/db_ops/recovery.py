@@ -7,15 +7,16 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import and_, case, literal_column, select, update
+from sqlalchemy import literal_column, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.errors import Unavailable
 from modules.core.scheduler.db_models import EventExecution
 from modules.core.scheduler.db_ops import lease_clock
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write
+from modules.core.scheduler.db_ops.base import EXECUTIONS, Statements, write
 from modules.core.scheduler.db_ops.changes import Finished, Look, Settle
+from modules.core.scheduler.db_ops.closing import close_unreadable
 from modules.core.scheduler.db_ops.completion import EXECUTION_COLUMNS, close
 from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.outcomes import Outcome
@@ -81,25 +82,6 @@ class RecoveryStatements(Statements):
                 logger.exception("execution %s cannot be recovered and is closed as abandoned", execution_id)
                 await close_unreadable(connection, execution_id, "abandoned", now)
         return lost, await _next_lease(connection, moment)
-
-
-async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
-    """End an execution without reading it or its event, so that it stands in nobody's way.
-
-    The event goes on with its next fire time; where it has none left, it has failed.
-    """
-    reason = "This execution could not be read from the database; the log has the reason."
-    await connection.execute(
-        update(EXECUTIONS)
-        .where(EXECUTIONS.c.id == execution_id)
-        .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
-    )
-    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
-    await connection.execute(
-        update(EVENTS)
-        .where(EVENTS.c.active_execution_id == execution_id)
-        .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
-    )
 
 
 async def _lease_moment(connection: AsyncConnection, lease_now: datetime | None) -> datetime:

@@ -1,0 +1,46 @@
+"""Ends of executions that no function has: cancelled before the start, or not to be read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import and_, case, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
+
+
+async def close_waiting(connection: AsyncConnection, execution_id: str, now: datetime) -> bool:
+    """End an execution that waits as cancelled; False when it does not wait."""
+    statement = (
+        update(EXECUTIONS)
+        .where(EXECUTIONS.c.id == execution_id, EXECUTIONS.c.state == "ready")
+        .values(
+            state="cancelled",
+            success=False,
+            end_time=now,
+            error="The task was cancelled before this started.",
+            error_type="cancelled",
+        )
+        .returning(EXECUTIONS.c.id)
+    )
+    return (await connection.execute(statement)).first() is not None
+
+
+async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
+    """End an execution without reading it or its event, so that it stands in nobody's way.
+
+    The event goes on with its next fire time; where it has none left, it has failed.
+    """
+    reason = "This execution could not be read from the database; the log has the reason."
+    await connection.execute(
+        update(EXECUTIONS)
+        .where(EXECUTIONS.c.id == execution_id)
+        .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
+    )
+    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
+    await connection.execute(
+        update(EVENTS)
+        .where(EVENTS.c.active_execution_id == execution_id)
+        .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
+    )
