@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -37,12 +38,12 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     databases = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
-    quiet_logs()
     plans = [
         Plan(name, options.kills, seed, options.nodes, options.pace, options.longest, options.fault)
         for name in databases
     ]
-    return max(_one(plan, options.keep) for plan in plans)
+    with quiet_logs():
+        return max(_one(plan, options.keep) for plan in plans)
 
 
 def _one(plan: Plan, keep: bool) -> int:
@@ -57,7 +58,10 @@ def _one(plan: Plan, keep: bool) -> int:
     out.write(f"{summary(evidence)}\n{time.monotonic() - began:.0f} s, {len(found)} invariants broken\n")
     for name, sentences in found.items():
         out.write(f"{name}: {len(sentences)}\n" + "".join(f"  {sentence}\n" for sentence in sentences[:SHOWN]))
-    out.write(f"logs: {folder}\n" if found or keep else "\n")
+    if found or keep:
+        out.write(f"logs: {folder}\n")
+    else:
+        shutil.rmtree(folder)
     return 1 if found else 0
 
 

@@ -224,6 +224,13 @@ def _evidence(place: Place, troubles: list[Trouble], settled_at: datetime) -> Ev
     )
 
 
-def quiet_logs() -> None:
+@contextmanager
+def quiet_logs() -> Iterator[None]:
     """Outages are made on purpose here: what the controls' own process logs about them is no news."""
-    logging.getLogger("modules").setLevel(logging.CRITICAL)
+    ours = logging.getLogger("modules")
+    before = ours.level
+    ours.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
