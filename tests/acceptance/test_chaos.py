@@ -1,5 +1,5 @@
-"""Processes on one database that are killed with -9, suspended and stopped, and a database that crashes: every invariant
-holds afterwards. `make chaos` is the long form."""
+"""Processes on one database that are killed with -9, suspended and stopped, and a database that crashes: every
+invariant holds afterwards. `make chaos` is the long form."""
 
 from __future__ import annotations
 
