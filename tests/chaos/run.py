@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import text
-
 from modules.core.app_context import AppContext
 from modules.core.settings import AppSettings
 from tests.chaos import faults
@@ -23,7 +21,7 @@ from tests.chaos.driver import Driver
 from tests.chaos.evidence import Evidence, Rules, Trouble
 from tests.chaos.log import CALLS, RUNS, AppendOnly, CallLog, InMemory, calls_of, contents, lines_of
 from tests.chaos.node import PEACE, NodePlan
-from tests.chaos.tables import connected, keep_journal, read_tables
+from tests.chaos.tables import connected, is_busy, keep_journal, read_tables
 from tests.chaos.work import MODULE, Workshop
 from tests.support import postgres
 
@@ -202,13 +200,7 @@ async def _peace(url: str) -> None:
 
 def _busy(url: str) -> bool:
     with connected(url) as connection:
-        number = connection.execute(
-            text(
-                "SELECT (SELECT count(*) FROM scheduler_executions WHERE state IN ('ready', 'running')) + "
-                "(SELECT count(*) FROM scheduler_events WHERE status = 'pending')"
-            )
-        ).scalar_one()
-    return bool(number)
+        return is_busy(connection)
 
 
 def _evidence(place: Place, troubles: list[Trouble], settled_at: datetime) -> Evidence:

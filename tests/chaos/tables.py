@@ -121,6 +121,17 @@ def _rows(connection: Connection, table: str, columns: tuple[str, ...]) -> list[
     return list(connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").mappings())
 
 
+def is_busy(connection: Connection) -> bool:
+    """Whether anything is open, or waits for its time."""
+    number = connection.execute(
+        text(
+            "SELECT (SELECT count(*) FROM scheduler_executions WHERE state IN ('ready', 'running')) + "
+            "(SELECT count(*) FROM scheduler_events WHERE status = 'pending')"
+        )
+    ).scalar_one()
+    return bool(number)
+
+
 def event_of(row: Any) -> Event:
     """A row of scheduler_events, whichever database and way it comes from."""
     unit, number = row["interval_type"], row["interval_value"]

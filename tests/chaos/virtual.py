@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.event import listen
 
 from modules.core.app_context import AppContext
 from modules.core.ids import new_id
@@ -26,14 +27,15 @@ from modules.core.settings import AppSettings
 from tests.chaos.client import Client
 from tests.chaos.evidence import Evidence, Rules, Trouble
 from tests.chaos.log import CallLog, InMemory, calls_of, lines_of
-from tests.chaos.tables import keep_journal, read_tables, set_journal_clock, sync_url
+from tests.chaos.tables import is_busy, keep_journal, read_tables, set_journal_clock, sync_url
 from tests.chaos.work import MODULE, Workshop
 
 LEASE = 30.0
+LOOK_AHEAD = 1.0
 RULES = Rules(
     lease=timedelta(seconds=LEASE),
     recovery=timedelta(seconds=LEASE / 2),
-    look_ahead=timedelta(0),
+    look_ahead=timedelta(seconds=LOOK_AHEAD),
     patience=timedelta(days=3650),  # here recovery comes when it is told to
     clock_step=timedelta(0),
 )
@@ -65,7 +67,7 @@ class VirtualNode:
         context.get_service("core.scheduler.tasks").register(MODULE, self._workshop.work)
 
     async def claim(self) -> list[Claim]:
-        """Fire and claim what is due, and hold it."""
+        """Fire and claim what is due within the look-ahead, and hold it."""
         claims: list[Claim] = []
         dispatcher = self.service.dispatcher
         dispatcher._accept = claims.extend  # type: ignore[method-assign]
@@ -79,11 +81,12 @@ class VirtualNode:
         return claims
 
     async def finish(self) -> None:
-        """Run the functions of all that it holds, and record how they ended; leases may be long gone."""
-        held, self.held = self.held, []
+        """Run the functions of all that it holds and is due, and record how they ended; leases may be long gone."""
         now, jobs = self._world.clock.now(), self.service.job_manager.jobs
+        due = [one for one in self.held if one[1].due <= now]
+        self.held = [one for one in self.held if one[1].due > now]
         jobs.recorder.start()
-        for since, claim in held:
+        for since, claim in due:
             if now > since + timedelta(seconds=LEASE):
                 self._world.troubles.append(Trouble("suspended", since, now, self.process))
             jobs.hold(claim)
@@ -96,9 +99,10 @@ class VirtualNode:
 
     def crash(self, *, started: bool) -> None:
         """Die, before or after the start of the functions that it holds, and come back as another node."""
-        for _, claim in self.held if started else ():
-            self._workshop.write("start", _context_of(claim))
         now = self._world.clock.now()
+        for _, claim in self.held if started else ():
+            if claim.due <= now:
+                self._workshop.write("start", _context_of(claim))
         self._world.troubles.append(Trouble("killed", now, now, self.process))
         self.reborn()
 
@@ -106,7 +110,7 @@ class VirtualNode:
         """Give back what has not begun, and come back as another node."""
         held = [claim for _, claim in self.held]
         if held:
-            await self.runtime.db_ops.release(held)
+            await self.runtime.db_ops.release(held, self._world.clock.now())
         self.reborn()
 
     async def recover(self) -> None:
@@ -175,10 +179,16 @@ class World:
             elif task["status"] == "paused":
                 await self.client.resume(task["id"])
         for _ in range(LONGEST_SETTLING):  # attempts wait for their turn, and may be abandoned again and again
+            if not self._busy():
+                break
             self.advance(2 * LEASE)
             for node in self.nodes:
                 await node.recover()
                 await node.run_due()
+
+    def _busy(self) -> bool:
+        with self._engine.begin() as connection:
+            return is_busy(connection)
 
     async def _tasks(self, status: str) -> list[dict[str, Any]]:
         page = (await self.nodes[0].service.list_tasks(status=status, limit=200)).unwrap()
@@ -202,9 +212,9 @@ class World:
 @asynccontextmanager
 async def virtual_world(database_url: str, folder: Path, nodes: int = 2) -> AsyncIterator[World]:
     """Nodes on a new database. They do nothing by themselves."""
-    engine = create_engine(sync_url(database_url))
+    engine = _hasty(create_engine(sync_url(database_url)))
     world = World(engine)
-    own = {"enabled": False, "housekeeping": False, "lease_seconds": LEASE, "look_ahead_seconds": 0}
+    own = {"enabled": False, "housekeeping": False, "lease_seconds": LEASE, "look_ahead_seconds": LOOK_AHEAD}
     try:
         async with AsyncExitStack() as stack:
             for _ in range(nodes):
@@ -222,6 +232,13 @@ async def virtual_world(database_url: str, folder: Path, nodes: int = 2) -> Asyn
                 await node.service.job_manager.recorder.stop(5)
     finally:
         engine.dispose()
+
+
+def _hasty(engine: Engine) -> Engine:
+    """What is written on it need not survive a crash of the machine."""
+    if engine.dialect.name == "sqlite":
+        listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous = OFF"))
+    return engine
 
 
 def _context_of(claim: Claim) -> ExecutionContext:

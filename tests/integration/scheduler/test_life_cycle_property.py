@@ -18,7 +18,7 @@ from tests.chaos.checker import violations
 from tests.chaos.client import Client
 from tests.chaos.virtual import VirtualNode, World, virtual_world
 
-EXAMPLES = {"sqlite": 300, "postgresql": 10}
+EXAMPLES = {"sqlite": 60, "postgresql": 8}
 STEPS = 30
 MOMENT = 0.001
 
