@@ -1,9 +1,10 @@
-# run · test · lint · bench: each first makes the virtual environment if it is missing or older than its inputs.
+# run · test · lint · bench · chaos: each first makes the virtual environment if it is missing or older than its inputs.
 #
 #   make run                      the server with its examples, http://127.0.0.1:8000
 #   make test                     every test, in parallel; ARGS="-k cron -x" is handed to pytest
 #   make lint                     style, format and types
 #   make bench                    how fast we are beside others, as ratios (hours); ARGS="--only W1", ARGS=--quick
+#   make chaos                    processes that are killed, and a checker; ARGS="--kills 50 --database postgresql"
 #   make test PYTHON=python3.13   the same with another interpreter, in a folder of its own (.venv-3.13)
 #   make clean                    what tools left behind; make distclean: the virtual environments too
 
@@ -25,7 +26,7 @@ ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint bench venv clean distclean
+.PHONY: help run test lint bench chaos venv clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,6 +44,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 venv: $(STAMP)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.chaos.checker import broken
+from tests.chaos.faults import FAULTS, VARIABLE
 from tests.chaos.run import Plan, place_for, quiet_logs, run, summary
 
 SHOWN = 5
@@ -25,15 +28,22 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=0.5, help="seconds from one trouble to the next (default: 0.5)")
     parser.add_argument("--longest", type=float, default=900, help="seconds of trouble at most (default: 900)")
     parser.add_argument("--seed", type=int, help="the same choices as in a run that printed this seed")
+    parser.add_argument(
+        "--fault",
+        choices=sorted(FAULTS),
+        default=os.environ.get(VARIABLE),
+        help=f"break the scheduler on purpose in this way (default: {VARIABLE})",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs (it is kept on a violation)")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     databases = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
-    quiet_logs()
-    return max(
-        _one(Plan(name, options.kills, seed, options.nodes, options.pace, options.longest), options.keep)
+    plans = [
+        Plan(name, options.kills, seed, options.nodes, options.pace, options.longest, options.fault)
         for name in databases
-    )
+    ]
+    with quiet_logs():
+        return max(_one(plan, options.keep) for plan in plans)
 
 
 def _one(plan: Plan, keep: bool) -> int:
@@ -48,7 +58,10 @@ def _one(plan: Plan, keep: bool) -> int:
     out.write(f"{summary(evidence)}\n{time.monotonic() - began:.0f} s, {len(found)} invariants broken\n")
     for name, sentences in found.items():
         out.write(f"{name}: {len(sentences)}\n" + "".join(f"  {sentence}\n" for sentence in sentences[:SHOWN]))
-    out.write(f"logs: {folder}\n" if found or keep else "\n")
+    if found or keep:
+        out.write(f"logs: {folder}\n")
+    else:
+        shutil.rmtree(folder)
     return 1 if found else 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +26,17 @@ REFUSALS = {
 class Client:
     """Calls the service; each method says whether the call was carried out, None where that is not known."""
 
-    def __init__(self, service: SchedulerService, log: CallLog, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        service: SchedulerService,
+        log: CallLog,
+        now: Callable[[], datetime],
+        edits: Iterator[int] | None = None,
+    ) -> None:
         self._service = service
         self._log = log
         self._now = now
-        self._edits = 0
+        self._edits = edits or itertools.count(1)
 
     async def schedule(self, **fields: Any) -> str | None:
         """A task of the chaos module; returns its id if it was answered as scheduled."""
@@ -54,8 +61,7 @@ class Client:
 
     async def edit(self, task_id: str, parameters: dict[str, Any], **changes: Any) -> bool | None:
         """Change parameters, and other fields with them; the parameters are given the number of this edit."""
-        self._edits += 1
-        number = self._edits
+        number = next(self._edits)
         fields = {"parameters": {**parameters, "edit": number}, **changes}
         return await self._call("edit", task_id, lambda: self._service.update_task(task_id, fields), number)
 

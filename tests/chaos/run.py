@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import text
-
 from modules.core.app_context import AppContext
 from modules.core.settings import AppSettings
+from tests.chaos import faults
 from tests.chaos.client import Client
 from tests.chaos.cluster import Cluster
 from tests.chaos.driver import Driver
 from tests.chaos.evidence import Evidence, Rules, Trouble
 from tests.chaos.log import CALLS, RUNS, AppendOnly, CallLog, InMemory, calls_of, contents, lines_of
 from tests.chaos.node import PEACE, NodePlan
-from tests.chaos.tables import connected, keep_journal, read_tables
+from tests.chaos.tables import connected, is_busy, keep_journal, read_tables
 from tests.chaos.work import MODULE, Workshop
 from tests.support import postgres
 
@@ -81,7 +80,7 @@ async def run(plan: Plan, place: Place) -> Evidence:
     """Do it, and return what it left behind. Takes at most `plan.longest` seconds of trouble and some 20 of peace."""
     context = _controls(place)
     async with context:
-        await asyncio.to_thread(keep_journal, place.url)
+        await asyncio.to_thread(_prepare, plan, place)
         calls = AppendOnly(place.folder / CALLS)
         client = Client(
             context.get_service("core.scheduler.service"), CallLog(calls, "driver"), lambda: datetime.now(UTC)
@@ -106,6 +105,13 @@ async def run(plan: Plan, place: Place) -> Evidence:
             await cluster.stop_all()
         calls.close()
     return _evidence(place, cluster.troubles, settled_at)
+
+
+def _prepare(plan: Plan, place: Place) -> None:
+    if plan.fault == faults.no_unique_key.__name__:
+        with connected(place.url) as connection:
+            faults.drop_unique_key(connection)
+    keep_journal(place.url)
 
 
 def summary(evidence: Evidence) -> str:
@@ -194,13 +200,7 @@ async def _peace(url: str) -> None:
 
 def _busy(url: str) -> bool:
     with connected(url) as connection:
-        number = connection.execute(
-            text(
-                "SELECT (SELECT count(*) FROM scheduler_executions WHERE state IN ('ready', 'running')) + "
-                "(SELECT count(*) FROM scheduler_events WHERE status = 'pending')"
-            )
-        ).scalar_one()
-    return bool(number)
+        return is_busy(connection)
 
 
 def _evidence(place: Place, troubles: list[Trouble], settled_at: datetime) -> Evidence:
@@ -216,6 +216,13 @@ def _evidence(place: Place, troubles: list[Trouble], settled_at: datetime) -> Ev
     )
 
 
-def quiet_logs() -> None:
+@contextmanager
+def quiet_logs() -> Iterator[None]:
     """Outages are made on purpose here: what the controls' own process logs about them is no news."""
-    logging.getLogger("modules").setLevel(logging.CRITICAL)
+    ours = logging.getLogger("modules")
+    before = ours.level
+    ours.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from tests.chaos.evidence import Change, Event, Execution, Missed
 
@@ -31,12 +31,16 @@ UNITS = {"seconds": 1, "minutes": 60, "hours": 3600}
 SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
+def sync_url(url: str) -> URL:
+    """The same database for a driver that needs no event loop."""
+    given = make_url(url)
+    return given.set(drivername="sqlite" if given.get_backend_name() == "sqlite" else "postgresql+psycopg")
+
+
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """One transaction on that database (a URL as the application takes it), from outside of the application."""
-    given = make_url(url)
-    driver = "sqlite" if given.get_backend_name() == "sqlite" else "postgresql+psycopg"
-    engine = create_engine(given.set(drivername=driver))
+    engine = create_engine(sync_url(url))
     try:
         with engine.begin() as connection:
             yield connection
@@ -115,6 +119,17 @@ def read_tables(connection: Connection) -> dict[str, Any]:
 
 def _rows(connection: Connection, table: str, columns: tuple[str, ...]) -> list[Any]:
     return list(connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").mappings())
+
+
+def is_busy(connection: Connection) -> bool:
+    """Whether anything is open, or waits for its time."""
+    number = connection.execute(
+        text(
+            "SELECT (SELECT count(*) FROM scheduler_executions WHERE state IN ('ready', 'running')) + "
+            "(SELECT count(*) FROM scheduler_events WHERE status = 'pending')"
+        )
+    ).scalar_one()
+    return bool(number)
 
 
 def event_of(row: Any) -> Event:

@@ -82,9 +82,16 @@ def schedule_values(
 
 
 def edit(
-    event: ScheduledEvent, patch: TaskPatch, registry: TaskRegistry, now: datetime, *, default_timezone: str
+    event: ScheduledEvent,
+    patch: TaskPatch,
+    registry: TaskRegistry,
+    now: datetime,
+    *,
+    default_timezone: str,
+    after: datetime | None = None,
 ) -> EventChange:
-    """What changing these fields does to the event. A new schedule fires at strictly future times only.
+    """What changing these fields does to the event. A new schedule fires at strictly future times only, and after
+    `after` where that is given: a fire time that was claimed ahead.
 
     A finished task comes back to life when the edit leaves it something to do. Raises InvalidState for a cancelled
     one, and what `event_values` raises.
@@ -102,17 +109,23 @@ def edit(
     given = _SCHEDULE_FIELDS & changes.keys()
     # A raised limit gives a finished task its fire times back; otherwise the limit leaves them as they are.
     if given or ("max_executions" in changes and event.next_execution is None):
-        schedule = _new_schedule(event, changes, now, default_timezone)
+        schedule = _new_schedule(event, changes, now, after or now, default_timezone)
         if given and schedule["next_execution"] is None and "end_time" not in given:
             raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
         values |= schedule
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
-    return EventChange(values, _left_behind(event, now) if "next_execution" in values else ())
+    if "next_execution" not in values:
+        return EventChange(values)
+
+    def otherwise(claimed: datetime) -> EventChange:
+        return edit(event, patch, registry, now, default_timezone=default_timezone, after=claimed)
+
+    return EventChange(values, _left_behind(event, now), otherwise=otherwise if values.get("recurring") else None)
 
 
 def _new_schedule(
-    event: ScheduledEvent, changes: Mapping[str, Any], now: datetime, default_timezone: str
+    event: ScheduledEvent, changes: Mapping[str, Any], now: datetime, after: datetime, default_timezone: str
 ) -> dict[str, Any]:
     current = schedule_fields(event)
     if any(changes.get(field) is not None for field in _RULE_FIELDS):
@@ -133,7 +146,7 @@ def _new_schedule(
         fields["schedule_time"] = fields.get("start_time") or now
     trigger = trigger_from_spec(fields)
     columns = schedule_columns(fields, recurring=True, anchor=fields.get("schedule_time"))
-    columns["next_execution"] = trigger.next_after(now)
+    columns["next_execution"] = trigger.next_after(after)
     return columns
 
 

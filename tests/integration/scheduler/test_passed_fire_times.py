@@ -107,3 +107,34 @@ async def _somebody_waits_for_a_lock(app: App) -> None:
         async with app.context.database.read() as connection:
             if (await connection.execute(waiting)).scalar_one():
                 return
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "paused"])
+async def test_a_fire_time_that_was_claimed_ahead_is_not_set_again_by_an_edit(database_url: str, ended: str) -> None:
+    """It ran, or will: an edit in the moment between the claim and the fire time goes on with the one after it."""
+    clock = manual_clock()
+    async with running_app(database_url, work, clock=clock, look_ahead_seconds=0.1) as app:
+        task_id = await app.schedule(interval="2 seconds")
+        clock.advance(1.95)
+        await app.service.dispatcher.tick()
+        edited = (await app.service.update_task(task_id, {"interval": "1 second"})).unwrap()
+        assert edited["next_execution"] == NOON + timedelta(seconds=3)
+        clock.advance(0.55)
+        if ended == "paused":
+            await app.run_due()
+            (await app.service.pause_task(task_id)).unwrap()
+        (await app.service.cancel_task(task_id)).unwrap()
+        assert await app.missed(task_id) == []
+        [row] = await app.history(task_id)
+        assert row["scheduled_for"] == NOON + timedelta(seconds=2)
+
+
+async def test_a_limit_that_was_used_up_ahead_is_raised(database_url: str) -> None:
+    clock = manual_clock()
+    async with running_app(database_url, work, clock=clock, look_ahead_seconds=0.1) as app:
+        task_id = await app.schedule(interval="2 seconds", max_executions=1)
+        clock.advance(1.95)
+        await app.service.dispatcher.tick()
+        assert (await app.task(task_id))["next_execution"] is None
+        raised = (await app.service.update_task(task_id, {"max_executions": 2})).unwrap()
+        assert raised["next_execution"] == NOON + timedelta(seconds=4)

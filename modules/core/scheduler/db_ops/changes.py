@@ -31,12 +31,17 @@ class NewExecution:
 
 @dataclass(frozen=True, slots=True)
 class EventChange:
-    """What a control action does to one event, in one transaction."""
+    """What a control action does to one event, in one transaction.
+
+    `otherwise` says what is done instead when the new next_execution is a fire time that was claimed already, ahead of
+    its time; it is given that time.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     missed: tuple[Missed, ...] = ()
     cancel_waiting: bool = False  # close executions that have not started
     execution: NewExecution | None = None
+    otherwise: Callable[[datetime], EventChange] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ _NEW: Final = {
 _LATER: Final = {
     "last_execution", "last_error", "active_execution_id", "max_lateness_s", "jitter_s", "pause_reason", "paused_until",
 }  # fmt: skip
+# Usually there is one at most; there are more only after a clock was set back.
+CLAIMED_AHEAD: Final = 10
 _COLUMNS: Final = [column.name for column in EVENTS.columns if column.name not in _LATER]
 _INSERT = InsertRows(EVENTS, _COLUMNS)
 
@@ -159,7 +161,7 @@ class EventStatements(Statements):
                 f"Task {event_id} is at version {event.version}, not {version}: read it again and repeat the change.",
                 details={"version": event.version},
             )
-        decided = change(event)
+        decided = await _not_again(connection, event_id, change(event))
         values: dict[str, Any] = dict(decided.values)
         if values:
             values |= {"version": event.version + 1, "updated_at": now}
@@ -192,6 +194,22 @@ class EventStatements(Statements):
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
         return decided
+
+
+async def _not_again(connection: AsyncConnection, event_id: str, decided: EventChange) -> EventChange:
+    """The change, with a next fire time that has no execution yet. Firing would notice too, but a pause or an end may
+    come before it, and would record as missed what ran."""
+    for _ in range(CLAIMED_AHEAD):
+        following = decided.values.get("next_execution")
+        if following is None or decided.otherwise is None:
+            break
+        claimed = select(EXECUTIONS.c.id).where(
+            EXECUTIONS.c.event_id == event_id, EXECUTIONS.c.scheduled_for == following, EXECUTIONS.c.kind == "schedule"
+        )
+        if (await connection.execute(claimed.limit(1))).first() is None:
+            break
+        decided = decided.otherwise(following)
+    return decided
 
 
 def _new_row(given: Mapping[str, Any]) -> tuple[Any, ...]:
