@@ -340,6 +340,7 @@ class SchedulerService:
             heartbeat_failures=self.cluster.heartbeat.failures,
             recovery_failures=self._recovery_loop.failures,
             stuck=len(self.job_manager.stuck),
+            trouble=self._runtime.database.trouble,
         )
 
     @returns_result
