@@ -17,6 +17,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.background",
             "core.database",
+            "core.database_errors",
             "core.direct_connection",
             "core.error_handler",
             "core.module",

@@ -16,7 +16,8 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ SETTINGS = {
     "max_connections": "300",
     "shared_buffers": "64MB",
 }
+# What was answered is there after a crash of the server; no need to survive one of the machine.
+DURABLE = {**SETTINGS, "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 class PostgresMissing(Exception):
@@ -79,6 +82,34 @@ def start_again(folder: Path) -> None:
     binaries, home = Path((folder / "binaries").read_text()), folder / "home"
     flags = (folder / "flags").read_text()
     _run(folder, binaries / "pg_ctl", "start", "-w", "-D", home / "data", "-l", home / "server.log", "-o", flags)
+
+
+class OwnServer:
+    """A server that one test may stop and start; `url` is without a database's name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = server_url(folder, DURABLE)
+
+    def crash(self) -> None:
+        """As when the machine's memory is short: clients are cut off in the middle of what they do."""
+        crash(self._folder)
+
+    def start(self) -> None:
+        """Start it again at the same address; what was committed is there."""
+        start_again(self._folder)
+
+
+@contextmanager
+def own_server() -> Iterator[OwnServer]:
+    """A server of the test's own, which keeps what it has answered through a crash."""
+    folder = make_run_folder()
+    try:
+        yield OwnServer(folder)
+    finally:
+        with suppress(PostgresMissing):  # it may be stopped already
+            crash(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_database(server: str) -> str:
