@@ -133,7 +133,7 @@ class BackgroundLoop:
                 self.failures += 1
                 delay = backoff_seconds(self.failures)
                 what = "%s: a tick failed (%s); next try in %.1f s"
-                logger.exception(what, self.name, error, delay, exc_info=not isinstance(error, Unavailable))
+                logger.log(logging.ERROR, what, self.name, error, delay, exc_info=not isinstance(error, Unavailable))
                 # A wake-up is no reason to hammer a database that is away.
                 await self._clock.wait(self._stopping, delay)
             else:

@@ -134,7 +134,7 @@ class Heartbeat:
                         now = clock.monotonic()
                         left = max(min(trusted.values(), default=now) - now, 0.0)
                         what = "heartbeat failed (%s); leases are trusted for %.1f s more"
-                        logger.exception(what, error, left, exc_info=not isinstance(error, Unavailable))
+                        logger.log(logging.ERROR, what, error, left, exc_info=not isinstance(error, Unavailable))
                         gone = {name for name, until in trusted.items() if until <= now}
                     else:
                         self.failures = 0

@@ -82,7 +82,9 @@ class Recorder:
                 self.failures += 1
                 delay = backoff_seconds(self.failures)
                 what = "outcomes cannot be written (%s); %d wait, next try in %.1f s"
-                logger.exception(what, error, len(self._queue), delay, exc_info=not isinstance(error, Unavailable))
+                logger.log(
+                    logging.ERROR, what, error, len(self._queue), delay, exc_info=not isinstance(error, Unavailable)
+                )
                 # A stop cuts one wait short, for one more try; after that the waits are real ones.
                 hurry = asyncio.Event() if self._stopping.is_set() else self._stopping
                 await self._runtime.clock.wait(hurry, delay)
