@@ -59,7 +59,7 @@ async def _findings(context: AppContext) -> list[Finding]:
             f"{row['tasks']} tasks name {row['module_id']}.{row['function_name']}, which no loaded module offers.",
             "Add its package to APP_MODULES (of the examples: --examples), or cancel the tasks.",
         )
-        for row in status["unresolved"]
+        for row in status.get("unresolved", ())
     ]
     findings += await _parked(service)
     findings += await _overdue(context, status)
@@ -97,7 +97,7 @@ async def _overdue(context: AppContext, status: dict[str, Any]) -> list[Finding]
     waiting = [task for task in due if task.active_execution_id is None]
     if not waiting:
         return []
-    why = "no scheduler is running" if not status["nodes"] else "the schedulers are busy or cannot run them"
+    why = "no scheduler is running" if not status.get("nodes") else "the schedulers are busy or cannot run them"
     return [
         Finding(
             "warning", f"{len(waiting)} tasks are more than 5 minutes overdue: {why}.", "Look at `scheduler serve`."

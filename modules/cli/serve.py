@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
@@ -113,9 +113,19 @@ class _Server(uvicorn.Server):
         if self._signals == 2:
             self._context.get_service("core.scheduler.service").hurry()
         elif self._signals > 2:
-            logger.error("stopped at once by a third signal; what was running is recovered by its lease")
-            logging.shutdown()
-            os._exit(FAILED)  # whatever it is that does not end, it must not keep the process
+            _end_at_once("stopped at once by a third signal; what was running is recovered by its lease")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if left := self._context.get_service("core.scheduler.service").dispatcher.running:
+            # asyncio and threading would wait for them for ever.
+            _end_at_once(f"stopped in order, all but {left} task functions, which end with this process")
+
+
+def _end_at_once(why: str) -> NoReturn:
+    logger.error(why)
+    logging.shutdown()
+    os._exit(FAILED)
 
 
 async def _prepare(context: AppContext) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from modules.core.clock import Clock
+from modules.core.errors import Unavailable
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -128,10 +129,11 @@ class BackgroundLoop:
             self._wake.clear()
             try:
                 delay = await self._tick()
-            except Exception:
+            except Exception as error:
                 self.failures += 1
                 delay = backoff_seconds(self.failures)
-                logger.exception("%s: a tick failed; next try in %.1f s", self.name, delay)
+                what = "%s: a tick failed (%s); next try in %.1f s"
+                logger.log(logging.ERROR, what, self.name, error, delay, exc_info=not isinstance(error, Unavailable))
                 # A wake-up is no reason to hammer a database that is away.
                 await self._clock.wait(self._stopping, delay)
             else:

@@ -29,7 +29,7 @@ _ADVICE: Final = (
     ),
     (("is locked", "is busy"), "The database is held by somebody else for too long: see who writes, then try again."),
     (
-        ("57014", "55P03", "40001", "40P01"),
+        ("57014", "55P03", "40001", "40P01", "queuepool"),
         "The database was too busy to finish this in time: try again later.",
     ),
     (("53300", "too many"), "The database takes no more connections: close some or raise its limit, then try again."),

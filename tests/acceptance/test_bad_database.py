@@ -29,7 +29,7 @@ BAD_URLS = {
     "an unknown host, asyncpg": ("postgresql+asyncpg://u@no-such-host.invalid/x", "see that it runs"),
     "an unknown parameter": ("postgresql://u@127.0.0.1/x?colour=red", "colour"),
 }
-LIKELY = ("no URL", "text", "nobody listens")
+LIKELY = ("text", "nobody listens")
 
 
 def check_refusal(folder: Path, url: str, words: str, *commands: list[str], **env: str) -> None:
@@ -95,13 +95,12 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         url = f"sqlite:///{disk.folder}/x.sqlite3"
         disk.forbid_writing()
-        check_refusal(tmp_path, url, "writable", *COMMANDS[:2])
-        check_refusal(tmp_path, url, "There is no database", COMMANDS[2])
+        check_refusal(tmp_path, url, "writable", COMMANDS[1])
         disk.allow_writing()
         assert scheduler(tmp_path, "db", "upgrade", "--database-url", url).returncode == 0
         before = digest(disk.folder / "x.sqlite3")
         disk.forbid_writing()
-        check_refusal(tmp_path, url, "writ", *COMMANDS)
+        check_refusal(tmp_path, url, "writ", COMMANDS[0], COMMANDS[2])
         assert digest(disk.folder / "x.sqlite3") == before
         disk.allow_writing()
         assert scheduler(tmp_path, "tasks", "list", "--database-url", url).returncode == 0

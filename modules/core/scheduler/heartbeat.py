@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from modules.core.background import finish_left_alone, within
 from modules.core.clock import SystemClock
+from modules.core.errors import Unavailable
 from modules.core.scheduler.cluster_clock import ClusterClock
 from modules.core.scheduler.db_ops import DbOps, Heard, NodeReport
 from modules.core.scheduler.loop_watch import LoopWatch
@@ -133,11 +134,12 @@ class Heartbeat:
                         # A statement that hangs is a heartbeat that failed: the lease does not wait for it.
                         patience = max(min(trusted.values(), default=began + lease) - began, MINIMUM_PATIENCE)
                         heard = await within(patience, self._say(statements, held))
-                    except Exception:
+                    except Exception as error:
                         self.failures += 1
                         now = clock.monotonic()
                         left = max(min(trusted.values(), default=now) - now, 0.0)
-                        logger.exception("heartbeat failed; leases are trusted for %.1f s more", left)
+                        what = "heartbeat failed (%s); leases are trusted for %.1f s more"
+                        logger.log(logging.ERROR, what, error, left, exc_info=not isinstance(error, Unavailable))
                         gone = {name for name, until in trusted.items() if until <= now}
                     else:
                         self.failures = 0

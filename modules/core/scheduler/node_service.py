@@ -68,17 +68,15 @@ class NodeService:
 
     @returns_result
     async def status(self) -> dict[str, Any]:
-        """Counts and conditions of this process and of the whole table, as a dict."""
+        """Conditions of this process, and counts of the whole table where the database answers, as a dict."""
         runtime = self._runtime
         vitals, nodes = await self._look()
-        in_use = await runtime.db_ops.functions_in_use()
-        return {
+        conditions = {
             "status": vitals.health(),
             "reasons": vitals.reasons(),
             "version": package_version(),
             "session_id": runtime.session_id,
             "node_id": runtime.node_id if self._is_running else None,
-            "nodes": len(nodes),
             "enabled": vitals.enabled,
             "processing": vitals.processing,
             "draining": runtime.draining,
@@ -88,13 +86,6 @@ class NodeService:
             "database": runtime.database.dialect_name,
             "database_retries": runtime.database.retries,
             "slots": {"used": self.dispatcher.running, "of": runtime.settings.max_concurrent_tasks},
-            "tasks": await runtime.db_ops.count_by_status(),
-            "executions": await runtime.db_ops.count_open(),
-            "unresolved": [
-                {"module_id": module_id, "function_name": function_name, "tasks": count}
-                for (module_id, function_name), count in sorted(in_use.items())
-                if (module_id, function_name) not in runtime.registry
-            ],
             "stuck": [
                 {"task_id": claim.event.id, "execution_id": claim.execution_id} for claim in self.job_manager.stuck
             ],
@@ -103,6 +94,19 @@ class NodeService:
             "stale_outcomes": self.job_manager.recorder.stale,
             "timezone": runtime.settings.timezone,
             "now": runtime.clock.now(),
+        }
+        if not vitals.database_answers:
+            return conditions
+        in_use = await runtime.db_ops.functions_in_use()
+        return conditions | {
+            "nodes": len(nodes),
+            "tasks": await runtime.db_ops.count_by_status(),
+            "executions": await runtime.db_ops.count_open(),
+            "unresolved": [
+                {"module_id": module_id, "function_name": function_name, "tasks": count}
+                for (module_id, function_name), count in sorted(in_use.items())
+                if (module_id, function_name) not in runtime.registry
+            ],
         }
 
     @returns_result

@@ -78,10 +78,13 @@ class Recorder:
             batch = list(islice(self._queue, BATCH))
             try:
                 recorded = await self._write(batch)
-            except Exception:
+            except Exception as error:
                 self.failures += 1
                 delay = backoff_seconds(self.failures)
-                logger.exception("outcomes cannot be written; %d wait, next try in %.1f s", len(self._queue), delay)
+                what = "outcomes cannot be written (%s); %d wait, next try in %.1f s"
+                logger.log(
+                    logging.ERROR, what, error, len(self._queue), delay, exc_info=not isinstance(error, Unavailable)
+                )
                 # A stop cuts one wait short, for one more try; after that the waits are real ones.
                 hurry = asyncio.Event() if self._stopping.is_set() else self._stopping
                 await self._runtime.clock.wait(hurry, delay)

@@ -187,9 +187,11 @@ class RunningJobs:
     def _recorded(self, finished: Finished, mine: bool, next_due: datetime | None) -> None:
         claim = self._held.pop(finished.execution_id, None)
         self._note_quiet()
-        if not mine or claim is None:
+        if claim is None:
             return
-        if claim.event.id in self._changed:
+        if not mine:  # nor is it known what follows; an answer that was lost with its connection looks like this too
+            self.on_due(None)
+        elif claim.event.id in self._changed:
             self._changed.discard(claim.event.id)
             self.on_due(None)
         elif moments := [moment for moment in (claim.next_execution, next_due) if moment is not None]:
