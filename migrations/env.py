@@ -35,7 +35,8 @@ def _run(connection: Connection) -> None:
 
 
 async def _with_own_connection() -> None:
-    database = Database(AppSettings.load().effective_database_url)
+    settings = AppSettings.load()
+    database = Database(settings.effective_database_url, pooler=settings.database_pooler)
     await database.open()
     try:
         async with database.transaction() as connection:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import make_url
 
 from modules.core.database import Database
 from modules.core.migrations import migrate
 from tests.support import postgres
+from tests.support.pgbouncer import PgBouncerMissing, pgbouncer
 
 ROOT = Path(__file__).resolve().parents[1]
 OUR_VARIABLES = ("APP_", "CORE_", "STANDARD_")
@@ -71,6 +74,21 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     name = postgres.create_database(postgres_server)
     yield f"{postgres_server}/{name}".replace("postgresql://", "postgresql+psycopg://")
     postgres.drop_database(postgres_server, name)
+
+
+@pytest.fixture
+def pooled_url(pytestconfig: pytest.Config, postgres_url: str) -> Iterator[str]:
+    """The same new database through a PgBouncer in transaction mode."""
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-", dir=pytestconfig.stash[RUN_FOLDER]))
+    folder.chmod(0o755)
+    url = make_url(postgres_url)
+    try:
+        with pgbouncer(folder, url.port or 5432) as port:
+            yield url.set(port=port).render_as_string()
+    except PgBouncerMissing as error:
+        if os.environ.get("CI") in ("1", "true"):
+            pytest.fail(f"{error}; CI runs them", pytrace=False)
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -59,7 +59,11 @@ def with_database(settings: AppSettings, work: Callable[[Database], Awaitable[T]
     """Run `work` with the database open, whatever state its schema is in."""
 
     async def run() -> T:
-        database = Database(settings.effective_database_url, sqlite_synchronous=settings.sqlite_synchronous)
+        database = Database(
+            settings.effective_database_url,
+            sqlite_synchronous=settings.sqlite_synchronous,
+            pooler=settings.database_pooler,
+        )
         await database.open()
         try:
             return await work(database)

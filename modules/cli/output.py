@@ -35,7 +35,8 @@ _WIDEST_CELL = 60
 
 
 def exit_codes(command: Callable[P, T]) -> Callable[P, T]:
-    """Errors become one line on standard error and an exit code: 2 invalid, 3 not found, 4 wrong state, 5 set-up."""
+    """Errors become one line on standard error and an exit code: 2 invalid, 3 not found, 4 wrong state, 5 set-up or
+    database."""
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -53,7 +54,7 @@ def exit_codes(command: Callable[P, T]) -> Callable[P, T]:
 def _exit_code(error: ModuleError) -> int:
     if isinstance(error, ConfigurationError):
         return CONFIGURATION
-    return {404: NOT_FOUND, 409: CONFLICT, 422: INVALID}.get(error.http_status, FAILED)
+    return {404: NOT_FOUND, 409: CONFLICT, 422: INVALID, 503: CONFIGURATION}.get(error.http_status, FAILED)
 
 
 def show_json(value: Any) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,16 +15,19 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.app import create_app
 from modules.cli.local import load_settings
-from modules.cli.output import exit_codes, say
+from modules.cli.output import FAILED, exit_codes, say
 from modules.cli.tasks import DatabaseUrl
 from modules.core.app_context import AppContext
-from modules.core.errors import ConfigurationError
+from modules.core.errors import ConfigurationError, ModuleError
 from modules.core.migrations import migrate
 from modules.core.scheduler.api import PREFIX
 from modules.core.settings import AppSettings
+
+logger = logging.getLogger(__name__)
 
 GRACEFUL_CONNECTIONS_SECONDS = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -54,13 +59,34 @@ def serve(
         address = f"http://{_url_host(settings.host)}:{listening.getsockname()[1]}"
         first_key = asyncio.run(_prepare(context))
         _greet(address, first_key, no_auth)
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, **_UVICORN), context)
+        quiet = _QuietStart(app)
+        server = _Server(uvicorn.Config(quiet, log_config=None, access_log=False, **_UVICORN), context)
         server.run(sockets=[listening])
+    if quiet.failure is not None:
+        raise quiet.failure
     if not server.started:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 _UVICORN: dict[str, Any] = {"timeout_graceful_shutdown": GRACEFUL_CONNECTIONS_SECONDS, "server_header": False}
+
+
+class _QuietStart:
+    """The application; what keeps it from starting is kept as `failure` instead of logged with its traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failure: ModuleError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            error = sys.exception()
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, ModuleError):
+                self.failure = error
+                message = {"type": message["type"]}
+            await send(message)
+
+        await self._app(scope, receive, told if scope["type"] == "lifespan" else send)
 
 
 class _Server(uvicorn.Server):
@@ -87,7 +113,9 @@ class _Server(uvicorn.Server):
         if self._signals == 2:
             self._context.get_service("core.scheduler.service").hurry()
         elif self._signals > 2:
-            self.force_exit = True
+            logger.error("stopped at once by a third signal; what was running is recovered by its lease")
+            logging.shutdown()
+            os._exit(FAILED)  # whatever it is that does not end, it must not keep the process
 
 
 async def _prepare(context: AppContext) -> str | None:

@@ -48,6 +48,7 @@ class AppContext:
             self.settings.effective_database_url,
             sqlite_synchronous=self.settings.sqlite_synchronous,
             clock=self.clock,
+            pooler=self.settings.database_pooler,
         )
         self.routers: list[APIRouter] = []
         self._services: dict[str, tuple[str, Any]] = {}

@@ -31,7 +31,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        moment = _in_utc(value)
+        moment = in_utc(value)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -40,14 +40,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def _to_text(moment: datetime | None) -> str | None:
     # Without the offset, which is +00:00 by then.
-    return None if moment is None else _in_utc(moment).isoformat(" ", "microseconds")[:26]
+    return None if moment is None else in_utc(moment).isoformat(" ", "microseconds")[:26]
 
 
 def _from_text(text: str | None) -> datetime | None:
     return None if text is None else _aware(datetime.fromisoformat(text))
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC. Raises ValueError for a naive one."""
     if moment.tzinfo is None:
         raise ValueError("a naive datetime cannot be stored: give it a timezone, for example datetime.now(UTC)")
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)

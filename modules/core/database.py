@@ -12,20 +12,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Engine, MetaData, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Engine, MetaData, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from modules.core.clock import Clock, SystemClock
 from modules.core.column_types import Json, UtcDateTime
+from modules.core.database_errors import CommitUnanswered, advice, is_disconnect, is_outage, is_transient, reason
 from modules.core.direct_connection import DirectWriter
 from modules.core.errors import ConfigurationError, Unavailable
+from modules.core.postgresql import Pooler, postgresql_engine
 
 __all__ = ["Base", "Database", "Json", "UtcDateTime"]
 
@@ -33,24 +35,10 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 10_000
-STATEMENT_TIMEOUT = "30s"
-LOCK_TIMEOUT = "10s"
-TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 ATTEMPTS = 5
-DISCONNECTS = ("08", "57P0")  # connection exceptions; shutdown, crash, not yet up
 CONNECTS = 3
+TROUBLE_SHOWN_FOR = 60.0
 ALONE_LOCK = 7_240_519_663  # that of the migrations is one less
-# A server that has gone away without a word is noticed within half a minute. Parameters in the URL win.
-_CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "psycopg": {
-        "connect_timeout": 10,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,  # milliseconds
-    },
-    "asyncpg": {"timeout": 10, "command_timeout": 60},
-}
 
 
 class Base(DeclarativeBase):
@@ -71,11 +59,20 @@ class Database:
     """A database by URL: `sqlite:///file`, `postgresql://...`, `postgresql+psycopg://...`, `postgresql+asyncpg://...`.
 
     `sqlite_synchronous` is FULL (an answered write survives a power failure) or NORMAL (it survives a crash of the
-    process or the system only up to the last checkpoint of the write-ahead log; faster).
+    process or the system only up to the last checkpoint of the write-ahead log; faster). `pooler` is "transaction"
+    where each transaction may have another server connection (PgBouncer): then nothing is kept on connections.
     """
 
-    def __init__(self, url: str, *, sqlite_synchronous: str = "FULL", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        sqlite_synchronous: str = "FULL",
+        clock: Clock | None = None,
+        pooler: Pooler = "none",
+    ) -> None:
         self.url = _async_url(url)
+        self._pooler = pooler
         self.dialect_name = self.url.get_backend_name()
         self._synchronous = sqlite_synchronous
         self._clock = clock or SystemClock()
@@ -84,17 +81,47 @@ class Database:
         self._writer: DirectWriter | None = None
         self._lanes: dict[str, _Lane] = {}
         self.retries = 0
+        self._trouble: tuple[float, str] | None = None
 
     def clone(self) -> Database:
         """The same database with connections of its own, for another event loop; open and close it there."""
         return Database(
-            self.url.render_as_string(hide_password=False), sqlite_synchronous=self._synchronous, clock=self._clock
+            self.url.render_as_string(hide_password=False),
+            sqlite_synchronous=self._synchronous,
+            clock=self._clock,
+            pooler=self._pooler,
         )
+
+    @property
+    def trouble(self) -> str | None:
+        """What kept the last write from being done, with what to do; None when it was done, or was long ago."""
+        if self._trouble is None or self._clock.monotonic() - self._trouble[0] > TROUBLE_SHOWN_FOR:
+            return None
+        return self._trouble[1]
+
+    @contextmanager
+    def watched(self, *, writing: bool) -> Iterator[None]:
+        """Around every use: what goes wrong with the database is logged once, and remembered as `trouble`."""
+        try:
+            yield
+        except Exception as error:
+            if is_outage(error):
+                self._note_trouble(error)
+            raise
+        if writing and self._trouble is not None:
+            self._trouble = None
+            logger.info("the database takes writes again")
+
+    def _note_trouble(self, error: Exception) -> None:
+        told = advice(error)
+        new = self.trouble != told
+        logger.log(logging.WARNING if new else logging.DEBUG, "%s (%s)", told, reason(error))
+        self._trouble = (self._clock.monotonic(), told)
 
     @property
     def can_listen(self) -> bool:
         """Whether LISTEN hears what others NOTIFY."""
-        return self.dialect_name == "postgresql"
+        return self.dialect_name == "postgresql" and self._pooler == "none"
 
     @property
     def write_engine(self) -> AsyncEngine:
@@ -138,8 +165,8 @@ class Database:
         except (DBAPIError, OSError) as error:
             await self.close()
             raise ConfigurationError(
-                f"The database {self.url.render_as_string()} cannot be used: {_short(error)}. "
-                "Check APP_DATABASE_URL, that the server runs or the folder is writable, and the credentials."
+                f"The database {self.url.render_as_string()} cannot be used: {reason(error).rstrip('.?')}. "
+                f"{advice(error)} Its address is set with APP_DATABASE_URL."
             ) from error
         except BaseException:
             await self.close()
@@ -188,7 +215,7 @@ class Database:
         broke during the commit is raised: nobody knows whether it was in time.
         Transactions of one `lane` run one after the other, on PostgreSQL on a connection of their own.
         """
-        worked = False
+        worked = False  # and so it is the commit that breaks
 
         async def tracked(connection: AsyncConnection) -> T:
             nonlocal worked
@@ -197,7 +224,12 @@ class Database:
             worked = True
             return result
 
-        return await self._again_while_transient(lambda: self._one_transaction(tracked, lane), lambda: worked)
+        try:
+            return await self._again_while_transient(lambda: self._one_transaction(tracked, lane), lambda: worked)
+        except (DBAPIError, OSError) as error:
+            if worked and is_disconnect(error):
+                raise CommitUnanswered(reason(error)) from error
+            raise
 
     async def _one_transaction(self, work: Callable[[AsyncConnection], Awaitable[T]], lane: str | None) -> T:
         if self._writer is not None:
@@ -218,7 +250,9 @@ class Database:
                 if attempt == ATTEMPTS or not again:
                     raise
                 self.retries += 1
-                logger.info("rolled back by the database, try %d follows: %s", attempt + 1, _short(error))
+                logger.info(
+                    "the database failed and is tried again (%d of %d): %s", attempt + 1, ATTEMPTS, reason(error)
+                )
                 delay = random.uniform(0.01, 0.05) * 2**attempt  # noqa: S311  # spreads rivals, guards no secret
                 await self._clock.wait(asyncio.Event(), delay)
         raise AssertionError("unreachable")
@@ -229,6 +263,8 @@ class Database:
             raise ConfigurationError(
                 "SQLite in memory cannot hold a durable scheduler: name a file, for example sqlite:///data/app.sqlite3."
             )
+        if Path(path).is_dir():
+            raise ConfigurationError(f"{path!r} is a folder: name a file in it, for example {path}/app.sqlite3.")
         if not path.startswith("file:"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._write = create_async_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=60)
@@ -240,27 +276,12 @@ class Database:
         self._writer = DirectWriter(writer)
 
     def _open_postgresql(self) -> None:
-        arguments = {
-            name: value
-            for name, value in _CONNECT_ARGUMENTS[self.url.get_driver_name()].items()
-            if name not in self.url.query
-        }
-        engine = create_async_engine(
-            self.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=30, connect_args=arguments
-        )
-
-        @event.listens_for(engine.sync_engine, "connect")
-        def _settings(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-            cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-            cursor.execute("SET TIME ZONE 'UTC'")
-            cursor.close()
-            connection.commit()
-
-        self._write = self._read = engine
+        self._write = self._read = postgresql_engine(self.url, self._pooler)
 
     async def _check(self) -> None:
+        if self._writer is not None:
+            # First, since it fails cleanly: a thread of aiosqlite outlives a connection that it could not make.
+            await self._writer.run(lambda connection: connection.scalar(text("PRAGMA journal_mode")))
         async with self.write_engine.connect() as connection:
             if self.dialect_name != "sqlite":
                 await connection.exec_driver_sql("SELECT 1")
@@ -305,31 +326,6 @@ class _Lane:
             await connection.close()
 
 
-def is_transient(error: Exception) -> bool:
-    """Whether the same transaction may well succeed when it is simply tried again."""
-    if not isinstance(error, DBAPIError):
-        return False
-    if (state := _sqlstate(error)) is not None:
-        return state in TRANSIENT_SQLSTATES
-    text = str(error.orig)
-    return "database is locked" in text or "database table is locked" in text or "database is busy" in text
-
-
-def is_disconnect(error: Exception) -> bool:
-    """Whether the connection broke or could not be made, so that another one may do."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, ConnectionError)
-    if error.connection_invalidated:
-        return True
-    if (state := _sqlstate(error)) is not None:
-        return state.startswith(DISCONNECTS)
-    return type(error.orig).__module__.startswith("psycopg")  # that it could not connect, it says without a state
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-
-
 def _set_up_sqlite(engine: Engine, *, begin: str, synchronous: str, query_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
@@ -349,10 +345,10 @@ def _set_up_sqlite(engine: Engine, *, begin: str, synchronous: str, query_only: 
         connection.exec_driver_sql(begin)
 
 
-def _async_url(text: str) -> URL:
+def _async_url(given: str) -> URL:
     try:
-        url = make_url(text)
-    except ArgumentError as error:
+        url = make_url(given)
+    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
         raise ConfigurationError(
             "The database URL cannot be read: write sqlite:///path/to/file or postgresql://user:password@host/name."
         ) from error
@@ -370,9 +366,8 @@ def _async_url(text: str) -> URL:
         raise ConfigurationError(
             f"The database {url.drivername!r} is not supported: use sqlite, postgresql+psycopg or postgresql+asyncpg."
         )
+    if driver.startswith("sqlite") and url.query and url.query.get("uri") != "true":
+        raise ConfigurationError(
+            f"SQLite takes no parameters in {url.render_as_string()!r}: remove what follows the question mark."
+        )
     return url.set(drivername=driver)
-
-
-def _short(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    return " ".join(str(cause).split())[:300]

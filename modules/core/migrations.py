@@ -14,9 +14,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError
 
-from modules.core.database import LOCK_TIMEOUT, Database
+from modules.core.database import Database
+from modules.core.database_errors import advice, is_outage, reason
 from modules.core.errors import ConfigurationError
+from modules.core.postgresql import LOCK_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +60,20 @@ async def current_revision(database: Database) -> str | None:
 async def migrate(database: Database, *, upgrade: bool = True) -> str:
     """Upgrade to the newest revision and return it; with `upgrade=False` only check.
 
-    Raises ConfigurationError when the schema is older and may not be upgraded, or newer than this code.
+    Raises ConfigurationError when the schema is older and may not be upgraded, or newer than this code, and when the
+    database is full, read-only or away; nothing is changed then.
     """
+    try:
+        return await _migrated(database, upgrade=upgrade)
+    except (DBAPIError, OSError) as error:
+        if not is_outage(error):
+            raise
+        raise ConfigurationError(
+            f"The database's schema cannot be read or brought up to date: {reason(error).rstrip('.?')}. {advice(error)}"
+        ) from error
+
+
+async def _migrated(database: Database, *, upgrade: bool) -> str:
     head = head_revision()
     current = await current_revision(database)
     if current == head:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -128,6 +128,10 @@ class AppSettings(_Settings):
     auto_migrate: bool = Field(default=True, description="Bring the database's schema up to date at start")
     sqlite_synchronous: str = Field(
         default="FULL", pattern="^(FULL|NORMAL)$", description="FULL survives power failure; NORMAL is faster"
+    )
+    database_pooler: Literal["none", "transaction"] = Field(
+        default="none",
+        description="transaction: PostgreSQL is reached through PgBouncer in transaction mode, or something like it",
     )
     host: str = Field(default="127.0.0.1", description="Address that `scheduler serve` binds to")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of `scheduler serve`; 0 picks a free one")

@@ -8,12 +8,16 @@ from tests.support.sources import Source, imports_of, python_files, within
 
 # The lowest layer first. A file may import its own layer and everything below; an entry stands for its package too.
 LAYERS: list[tuple[str, list[str]]] = [
-    ("ground: nothing of ours below", ["core.clock", "core.column_types", "core.errors", "core.ids", "core.session"]),
+    (
+        "ground: nothing of ours below",
+        ["core.clock", "core.column_types", "core.errors", "core.ids", "core.postgresql", "core.session"],
+    ),
     (
         "core",
         [
             "core.background",
             "core.database",
+            "core.database_errors",
             "core.direct_connection",
             "core.error_handler",
             "core.module",

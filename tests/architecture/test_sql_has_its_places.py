@@ -9,9 +9,11 @@ from tests.support.sources import Source, imports_of, python_files, within
 
 SQL_PLACES = (
     "modules/core/database.py",
+    "modules/core/database_errors.py",
     "modules/core/direct_connection.py",
     "modules/core/column_types.py",
     "modules/core/migrations.py",
+    "modules/core/postgresql.py",
     "modules/core/scheduler/db_models.py",
     "modules/core/scheduler/db_ops/",
     "modules/core/scheduler/cleanup/",

@@ -76,6 +76,7 @@ async def running_app(
     clock: Clock | None = None,
     data_dir: Path | None = None,
     modules: tuple[str, ...] = (),
+    pooler: str = "none",
     **settings: Any,
 ) -> AsyncIterator[App]:
     """An application on that database. Background processing and default cleanups are off unless `settings` say so."""
@@ -84,6 +85,7 @@ async def running_app(
         database_url=database_url,
         data_dir=data_dir or Path("data"),
         modules=modules,
+        database_pooler=pooler,
         module_settings={"core.scheduler": own},
     )
     context = AppContext(app_settings, clock=clock)

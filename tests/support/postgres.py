@@ -16,7 +16,8 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ SETTINGS = {
     "max_connections": "300",
     "shared_buffers": "64MB",
 }
+# What was answered is there after a crash of the server; no need to survive one of the machine.
+DURABLE = {**SETTINGS, "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 class PostgresMissing(Exception):
@@ -81,6 +84,34 @@ def start_again(folder: Path) -> None:
     _run(folder, binaries / "pg_ctl", "start", "-w", "-D", home / "data", "-l", home / "server.log", "-o", flags)
 
 
+class OwnServer:
+    """A server that one test may stop and start; `url` is without a database's name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = server_url(folder, DURABLE)
+
+    def crash(self) -> None:
+        """As when the machine's memory is short: clients are cut off in the middle of what they do."""
+        crash(self._folder)
+
+    def start(self) -> None:
+        """Start it again at the same address; what was committed is there."""
+        start_again(self._folder)
+
+
+@contextmanager
+def own_server() -> Iterator[OwnServer]:
+    """A server of the test's own, which keeps what it has answered through a crash."""
+    folder = make_run_folder()
+    try:
+        yield OwnServer(folder)
+    finally:
+        with suppress(PostgresMissing):  # it may be stopped already
+            crash(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def create_database(server: str) -> str:
     """A new empty database; its name. From template0, so that nothing else can be in it."""
     name = f"test_{uuid.uuid4().hex}"
@@ -119,7 +150,7 @@ def _start(folder: Path, settings: Mapping[str, str]) -> int:
         )
     home = folder / "home"
     home.mkdir()
-    if (owner := _other_user()) is not None:
+    if (owner := other_user()) is not None:
         if binaries.parents[1].name == WHEEL:
             binaries = _copy_of_wheel(binaries, folder)
         os.chown(home, owner.pw_uid, owner.pw_gid)
@@ -127,7 +158,7 @@ def _start(folder: Path, settings: Mapping[str, str]) -> int:
     data = home / "data"
     _run(folder, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
     for attempt in range(3):
-        port = _free_port()
+        port = free_port()
         options = {**settings, "port": str(port), "unix_socket_directories": str(home)}
         flags = " ".join(f"-c {name}={value}" for name, value in options.items())
         try:
@@ -154,7 +185,7 @@ def _copy_of_wheel(binaries: Path, folder: Path) -> Path:
 
 def _run(folder: Path, *command: Any) -> None:
     """Run a program of PostgreSQL as somebody who is not root; its output goes to a file: a server keeps it open."""
-    owner = _other_user()
+    owner = other_user()
     who: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
     output = folder / "output.txt"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
@@ -176,7 +207,7 @@ def _run(folder: Path, *command: Any) -> None:
         raise PostgresMissing(f"{Path(command[0]).name} failed ({done.returncode}): {told[-2000:]}")
 
 
-def _other_user() -> pwd.struct_passwd | None:
+def other_user() -> pwd.struct_passwd | None:
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
@@ -185,7 +216,7 @@ def _other_user() -> pwd.struct_passwd | None:
     return known.get("postgres") or known.get("nobody") or next(iter(known.values()))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 MOST_UNRECORDED = 1_000  # outcomes on their way to the database; beyond that, taking on more waits
+GATHERING = 0.01  # seconds that a small batch waits for company
 HELD_BACK = 1.0  # seconds that a claim may wait here for a slot before others may have it
 
 
@@ -56,6 +57,7 @@ class Dispatcher:
         self._must_look = True
         self._next_due: datetime | None = None
         self._looked_at = 0.0
+        self._small_since: float | None = None
         self.on_given_back: Callable[[], None] = lambda: None  # claims wait again, for any node
         self._jobs.on_slot = self._slot_is_free
         self._jobs.on_due = self.wake
@@ -106,13 +108,15 @@ class Dispatcher:
             await self._give_back(withdrawn)
             if self._runtime.draining:
                 await self.withdraw_all()
-                return self._runtime.settings.poll_ceiling_seconds
+                return self._runtime.poll_ceiling_seconds
             await self._give_back_what_waits_long()
             room = self._room()
             if room <= 0:  # a slot that falls free wakes the loop
                 return HELD_BACK if self._due or self.waiting_for_the_database else self._ceiling()
             if self._is_known_to_be_idle():
                 return self._delay()
+            if (more_room_in := self._seconds_to_more_room(room)) > 0:
+                return more_room_in
             await self._take(min(room, BATCH), self._look_ahead())
             return min(self._delay(), HELD_BACK) if self._due else self._delay()
 
@@ -184,6 +188,18 @@ class Dispatcher:
             return 0
         return slots + ahead - self.running - len(self._due)
 
+    def _seconds_to_more_room(self, room: int) -> float:
+        """Where short tasks end by the hundred, a batch is worth a moment's wait; nothing waits longer than that."""
+        now = self._runtime.clock.monotonic()
+        if room >= (self._runtime.settings.max_concurrent_tasks + self._pace.ahead) // 4 or not self._pace.ahead:
+            self._small_since = None
+            return 0.0
+        if self._small_since is None:
+            self._small_since = now
+        if (left := self._small_since + GATHERING - now) <= 0:
+            self._small_since = None
+        return left
+
     def _is_known_to_be_idle(self) -> bool:
         if self._must_look or self._ceiling() <= 0:
             return False
@@ -192,7 +208,7 @@ class Dispatcher:
     def _ceiling(self) -> float:
         """Seconds until somebody has to look, whatever is known."""
         since = self._runtime.clock.monotonic() - self._looked_at
-        return max(0.0, self._runtime.settings.poll_ceiling_seconds - since)
+        return max(0.0, self._runtime.poll_ceiling_seconds - since)
 
     def _delay(self) -> float:
         if self._must_look:

@@ -57,6 +57,7 @@ class NodeService:
             heartbeat_failures=self.cluster.heartbeat.failures,
             recovery_failures=self._recovery_loop.failures,
             stuck=len(self.job_manager.stuck),
+            trouble=self._runtime.database.trouble,
             clock_offset=clock.offset if isinstance(clock, ClusterClock) and clock.off else None,
             lease=settings.lease_seconds,
             other_leases=tuple(other_leases(nodes, settings.lease_seconds)) if self._is_running else (),

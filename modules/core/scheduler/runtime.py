@@ -19,6 +19,7 @@ from modules.core.scheduler.task_registry import TaskRegistry
 if TYPE_CHECKING:
     from modules.core.app_context import AppContext
 
+DEAF_CEILING_SECONDS = 5.0
 RUNTIME_SERVICE = "core.scheduler.runtime"
 
 
@@ -43,6 +44,13 @@ class Runtime:
     def lease_now(self) -> datetime | None:
         """The moment by which leases are set and judged; None means the database's own clock, at the statement."""
         return None if isinstance(self.clock, ClusterClock) else self.clock.now()
+
+    @property
+    def poll_ceiling_seconds(self) -> float:
+        """The longest time between two looks; a short one where other nodes cannot be heard."""
+        ceiling, database = self.settings.poll_ceiling_seconds, self.database
+        deaf = database.dialect_name == "postgresql" and not database.can_listen
+        return min(ceiling, DEAF_CEILING_SECONDS) if deaf else ceiling
 
     @classmethod
     def of(cls, app_context: AppContext) -> Runtime:

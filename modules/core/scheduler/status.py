@@ -32,12 +32,15 @@ class Vitals:
     other_leases: tuple[float, ...] = ()
     loop_block: str | None = None  # how long, and by whom
     unheard: int = 0  # failures in a row to listen to the other nodes
+    trouble: str | None = None  # what kept the last write to the database from being done
 
     def reasons(self) -> list[str]:
         """Everything that is not as it should be, each with what to do."""
         reasons = []
         if not self.database_answers:
             reasons.append("The database does not answer: check that it runs and can be reached.")
+        if self.trouble:
+            reasons.append(self.trouble)
         if self.enabled and not self.processing:
             reasons.append("Background processing has stopped: restart this process.")
         for part in ("dispatcher", "recorder", "heartbeat", "recovery"):

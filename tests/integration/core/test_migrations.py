@@ -148,8 +148,8 @@ async def test_processes_that_start_at_once_migrate_once(database_url: str) -> N
 
 async def test_a_node_waits_for_another_ones_long_migration(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes: the limits of everyday statements do not hold for a migration."""
-    monkeypatch.setattr("modules.core.database.LOCK_TIMEOUT", "20ms")
-    monkeypatch.setattr("modules.core.database.STATEMENT_TIMEOUT", "30ms")
+    monkeypatch.setattr("modules.core.postgresql.LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr("modules.core.postgresql.STATEMENT_TIMEOUT", "30ms")
     first, second = Database(postgres_url), Database(postgres_url)
     await first.open()
     await second.open()

@@ -234,7 +234,7 @@ async def test_only_a_taken_key_is_told_as_one(app: App) -> None:
 async def test_a_task_that_somebody_else_holds_is_tried_again_and_then_told(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modules.core.database.LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr("modules.core.postgresql.LOCK_TIMEOUT", "20ms")
     async with running_app(postgres_url, work, clock=WaitingClock()) as app:
         task_id = await app.schedule(interval="1 hour")
         async with app.context.database.transaction() as connection:

@@ -16,6 +16,7 @@ import pytest
 from modules.core.scheduler.cpu_meter import Metered, Stepping
 from modules.core.scheduler.loop_watch import LoopWatch
 from tests.support.app import MODULE, App, running_app
+from tests.support.http import app_for, served
 
 LEASE = 1
 
@@ -128,6 +129,30 @@ async def test_who_blocks_the_loop_loses_no_lease_and_is_named(
         assert f"{MODULE}.blocks (task {blocking}, execution " in message
         assert "test_loop_watch.py:" in message
         assert place in message
+
+
+async def test_the_api_tells_who_blocked(database_url: str) -> None:
+    body = {
+        "name": "blocks",
+        "module_id": MODULE,
+        "function_name": "blocks",
+        "parameters": {"how": "sleep", "seconds": 1.6},
+        "schedule_time": "2026-01-01T00:00:00Z",
+        "allow_past": True,
+    }
+    async with served(app_for(database_url, blocks)) as api:
+        assert (await api.get("/health")).json() == {"status": "ok"}
+        task_id = (await api.post("/tasks", json=body)).json()["task_id"]
+        async with asyncio.timeout(40):
+            while not (status := (await api.get("/status")).json())["reasons"]:
+                await asyncio.sleep(0.01)
+            while (node := (await api.get("/nodes")).json()["nodes"][0])["loop_block"] is None:
+                await asyncio.sleep(0.01)
+        assert (await api.get("/health")).json() == {"status": "degraded"}
+    assert "The event loop was blocked for 1." in status["reasons"][0]
+    for block in (status["loop_block"], node["loop_block"]):
+        assert (block["function"], block["task_id"]) == (f"{MODULE}.blocks", task_id)
+        assert "test_loop_watch.py:" in block["where"]
 
 
 class Watched:

@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, and_, delete, literal, or_, select, tuple_
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from modules.core.database import Database, is_transient
+from modules.core.database import Database
+from modules.core.database_errors import is_transient
 from modules.core.scheduler.cleanup.config import InvalidCleanup, RowRule
 from modules.core.scheduler.cleanup.dates import check_date_column, older_than, unreadable_dates
 from modules.core.scheduler.cleanup.report import Budget, CleanupReport, shown

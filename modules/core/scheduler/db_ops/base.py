@@ -8,11 +8,12 @@ from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Table
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.database import Database
+from modules.core.database_errors import CommitUnanswered, advice, is_outage
 from modules.core.scheduler import db_models
 from modules.core.scheduler.db_ops.salvage import is_unreadable
 from modules.core.scheduler.errors import DatabaseUnavailable
@@ -41,15 +42,21 @@ class Statements:
 
 
 @contextmanager
-def _outages_named() -> Iterator[None]:
+def _outages_named(database: Database, *, writing: bool) -> Iterator[None]:
     try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
-        if isinstance(error, OperationalError) and is_unreadable(error):
-            raise ValueError("A row holds text that is not UTF-8.") from error
+        with database.watched(writing=writing):
+            yield
+    except CommitUnanswered as error:
         raise DatabaseUnavailable(
-            "The database does not answer as it should; nothing was changed. Try again; the log has the reason."
+            "The connection to the database broke while it was storing this; whether it is stored is not known: "
+            "look before you try again."
         ) from error
+    except (DBAPIError, PoolTimeout, OSError) as error:
+        if isinstance(error, DBAPIError) and is_unreadable(error):
+            raise ValueError("A row holds text that is not UTF-8.") from error
+        if not is_outage(error):
+            raise
+        raise DatabaseUnavailable(f"Nothing was changed. {advice(error)}") from error
 
 
 def write_in_lane(
@@ -66,7 +73,7 @@ def write_in_lane(
         method: Callable[Concatenate[S, AsyncConnection, P], Awaitable[T]],
     ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
         async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            with _outages_named():
+            with _outages_named(self.database, writing=True):
                 return await self.database.run(lambda connection: method(self, connection, *args, **kwargs), lane=lane)
 
         update_wrapper(wrapper, method)
@@ -88,7 +95,7 @@ def read(
     """The method runs on one consistent snapshot."""
 
     async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with _outages_named():
+        with _outages_named(self.database, writing=False):
             async with self.database.read() as connection:
                 return await method(self, connection, *args, **kwargs)
 

@@ -1,14 +1,16 @@
 """Many rows in one statement, in the form that each database is fast at.
 
-PostgreSQL takes arrays and unnest; an UPDATE executed row by row costs it several times as much. SQLite takes a list of
-VALUES. There it matters that a statement is one call into the driver: the driver lets go of the interpreter for each
-call, and getting it back from a busy event loop takes longer than writing the row does.
+PostgreSQL takes arrays and unnest; an UPDATE executed row by row costs it several times as much. asyncpg makes arrays
+of lists fast; psycopg would make them slowly, and is handed their text. SQLite takes a list of VALUES. There it matters
+that a statement is one call into the driver: the driver lets go of the interpreter for each call, and getting it back
+from a busy event loop takes longer than writing the row does.
 
 Rows are tuples in the order of `names`: dictionaries by name cost more than writing the rows.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -16,11 +18,17 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
+    Boolean,
     ColumnClause,
     ColumnElement,
+    Float,
     FromClause,
+    Integer,
     Table,
+    Text,
     bindparam,
+    cast,
     column,
     func,
     insert,
@@ -31,6 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
+
+from modules.core.column_types import UtcDateTime, in_utc
 
 Rows = Sequence[tuple[Any, ...]]
 Kinds = Mapping[str, TypeEngine[Any]]
@@ -102,9 +112,15 @@ class _Statement:
 
     def __init__(self, kinds: Kinds, same: Kinds, build: Callable[[FromClause], Any]) -> None:
         self._names, self._same = tuple(kinds), tuple(same)
-        arrays = [bindparam(_PREFIX + name, type_=ARRAY(kind)) for name, kind in kinds.items()]
         fields: list[ColumnClause[Any]] = [column(name, kind) for name, kind in kinds.items()]
-        self._on_postgresql = build(func.unnest(*arrays).table_valued(*fields, name="rows").render_derived())
+
+        def unnest(array: Callable[[str, TypeEngine[Any]], ColumnElement[Any]]) -> Any:
+            arrays = [array(_PREFIX + name, kind) for name, kind in kinds.items()]
+            return build(func.unnest(*arrays).table_valued(*fields, name="rows").render_derived())
+
+        self._of_lists = unnest(lambda name, kind: bindparam(name, type_=ARRAY(kind, dimensions=1)))
+        self._of_texts = unnest(lambda name, kind: cast(cast(bindparam(name, type_=Text), Text), ARRAY(kind)))
+        self._element = [_element_writer(kind) for kind in kinds.values()]
         compiled = build(table("rows_here", *fields)).compile(dialect=_SQLITE)
         assert list(compiled.positiontup or ()) == [_PREFIX + name for name in same], "parameters in front of the rows"
         self._text = str(compiled)
@@ -116,10 +132,14 @@ class _Statement:
             return await self._execute_on_sqlite(connection, rows, same)
         if not rows:
             return 0
-        arrays = zip(self._names, zip(*rows, strict=True), strict=True)
-        parameters: dict[str, Any] = {_PREFIX + name: list(values) for name, values in arrays}
-        parameters |= {_PREFIX + name: value for name, value in same.items()}
-        return (await connection.execute(self._on_postgresql, parameters)).rowcount
+        parameters: dict[str, Any] = {_PREFIX + name: value for name, value in same.items()}
+        fields = zip(self._names, zip(*rows, strict=True), strict=True)
+        if connection.dialect.driver == "asyncpg":
+            parameters |= {_PREFIX + name: list(values) for name, values in fields}
+            return (await connection.execute(self._of_lists, parameters)).rowcount
+        for (name, values), write in zip(fields, self._element, strict=True):
+            parameters[_PREFIX + name] = _array_text(values, write)
+        return (await connection.execute(self._of_texts, parameters)).rowcount
 
     async def _execute_on_sqlite(self, connection: AsyncConnection, rows: Rows, same: Mapping[str, Any]) -> int:
         last = [
@@ -147,6 +167,32 @@ class _Statement:
         # Names and question marks only: what a row holds never gets into the text.
         here = f"FROM (SELECT {named} FROM (VALUES {', '.join([row] * size)})) AS rows_here"  # noqa: S608
         return self._text.replace(_HERE, here)
+
+
+def _array_text(values: Sequence[Any], write: Callable[[Any], str]) -> str:
+    """PostgreSQL's text of an array: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO."""
+    first = values[0]
+    if all(value is first for value in values):
+        texts = ["NULL" if first is None else write(first)] * len(values)
+    else:
+        texts = ["NULL" if value is None else write(value) for value in values]
+    return "{" + ",".join(texts) + "}"
+
+
+def _element_writer(kind: TypeEngine[Any]) -> Callable[[Any], str]:
+    if isinstance(kind, UtcDateTime):
+        return lambda moment: f'"{in_utc(moment).isoformat()}"'
+    if isinstance(kind, JSON):
+        return lambda value: _quoted(json.dumps(value))
+    if isinstance(kind, Boolean):
+        return lambda value: "t" if value else "f"
+    if isinstance(kind, Integer | Float):
+        return repr
+    return _quoted
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _converter(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
