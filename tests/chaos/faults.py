@@ -52,7 +52,8 @@ def no_fence_check(replace: Replace) -> None:
             async with self.database.transaction() as connection:
                 for item in finished:
                     await connection.execute(reopen, {"of": item.execution_id})
-            return await original(self, finished, *others)
+            recorded: Recorded = await original(self, finished, *others)
+            return recorded
 
         return complete_executions
 

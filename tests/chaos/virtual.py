@@ -70,7 +70,7 @@ class VirtualNode:
         """Fire and claim what is due within the look-ahead, and hold it."""
         claims: list[Claim] = []
         dispatcher = self.service.dispatcher
-        dispatcher._accept = claims.extend  # type: ignore[method-assign]
+        dispatcher._accept = claims.extend  # type: ignore[method-assign,assignment]
         try:
             dispatcher.wake()
             await dispatcher.tick()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -19,6 +20,7 @@ from tests.chaos.client import Client
 from tests.chaos.virtual import VirtualNode, World, virtual_world
 
 EXAMPLES = {"sqlite": 60, "postgresql": 8}
+MORE = os.environ.get("LIFE_CYCLE_EXAMPLES")
 STEPS = 30
 MOMENT = 0.001
 
@@ -166,7 +168,9 @@ def test_the_invariants_hold_in_any_order(database: str, tmp_path: Path, request
 
             run_state_machine_as_test(
                 OnThisDatabase,
-                settings=settings(max_examples=EXAMPLES[database], stateful_step_count=STEPS, deadline=None),
+                settings=settings(
+                    max_examples=int(MORE or EXAMPLES[database]), stateful_step_count=STEPS, deadline=None
+                ),
             )
         finally:
             runner.run(stack.aclose())
