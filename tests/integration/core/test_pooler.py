@@ -80,8 +80,8 @@ async def test_nodes_behind_it_do_all_the_work(url: str) -> None:
             raise ValueError("at first")
 
     async with (
-        running_app(url, note, enabled=True, pooler="transaction", poll_ceiling_seconds=0.2, lease_seconds=1) as first,
-        running_app(url, note, enabled=True, pooler="transaction", poll_ceiling_seconds=0.2, lease_seconds=1) as second,
+        running_app(url, note, enabled=True, pooler="transaction", poll_ceiling_seconds=0.2, lease_seconds=8) as first,
+        running_app(url, note, enabled=True, pooler="transaction", poll_ceiling_seconds=0.2, lease_seconds=8) as second,
     ):
         apps = (first, second)
         plain = await asyncio.gather(*(apps[number % 2].schedule("note") for number in range(60)))
