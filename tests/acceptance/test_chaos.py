@@ -12,7 +12,8 @@ import pytest
 from tests.chaos.checker import violations
 from tests.chaos.run import Plan, place_for, quiet_logs, run, summary
 
-KILLS = 6
+KILLS = 5
+PACE = 1.0
 LONGEST = 20.0  # seconds of trouble at most, on however slow a machine
 
 
@@ -21,7 +22,7 @@ def test_no_invariant_is_broken(database: str, tmp_path: Path, request: pytest.F
     """Four processes; PostgreSQL is a server of its own and is ended at once, half-way, and started again."""
     if database == "postgresql":
         request.getfixturevalue("postgres_server")  # which says what to do where there is none
-    plan = Plan(database, kills=KILLS, seed=20260302, longest=LONGEST)
+    plan = Plan(database, kills=KILLS, seed=20260302, pace=PACE, longest=LONGEST)
     with quiet_logs(), place_for(database, tmp_path) as place:
         evidence = asyncio.run(run(plan, place))
     assert violations(evidence) == [], summary(evidence)
@@ -30,4 +31,3 @@ def test_no_invariant_is_broken(database: str, tmp_path: Path, request: pytest.F
     assert (troubles["outage"] > 0) == (database == "postgresql"), summary(evidence)
     states = Counter(execution.state for execution in evidence.executions)
     assert states["succeeded"] > 10, summary(evidence)
-    assert states["abandoned"] > 0, summary(evidence)

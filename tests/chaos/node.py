@@ -39,6 +39,11 @@ class NodePlan:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+def up(folder: Path, number: int) -> Path:
+    """A file that is there once that process works."""
+    return folder / f"up.{number}"
+
+
 def main(plan: NodePlan) -> None:
     """Run until SIGTERM, or until somebody kills it."""
     signal.alarm(plan.lifetime)
@@ -71,6 +76,7 @@ async def _serve(plan: NodePlan) -> None:
     context.get_service("core.scheduler.tasks").register(MODULE, workshop.work)
     log = CallLog(calls, f"process {plan.number}")
     async with context:
+        up(plan.folder, plan.number).touch()
         client = Client(context.get_service("core.scheduler.service"), log, lambda: datetime.now(UTC))
         calling = asyncio.create_task(_schedule_now_and_then(client, plan, random.Random(plan.seed)))
         await stop.wait()

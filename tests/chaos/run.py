@@ -20,7 +20,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.driver import Driver
 from tests.chaos.evidence import Evidence, Rules, Trouble
 from tests.chaos.log import CALLS, RUNS, AppendOnly, CallLog, InMemory, calls_of, contents, lines_of
-from tests.chaos.node import PEACE, NodePlan
+from tests.chaos.node import PEACE, NodePlan, up
 from tests.chaos.tables import connected, is_busy, keep_journal, read_tables
 from tests.chaos.work import MODULE, Workshop
 from tests.support import postgres
@@ -28,6 +28,7 @@ from tests.support import postgres
 LEASE = 2
 # Longest sleep of a dispatcher: other processes schedule too, and not every database can tell them.
 POLL = 0.5
+AT_WORK = 0.8  # how many of the processes that something is done to
 NODE_SETTINGS = {
     "lease_seconds": LEASE,
     "poll_ceiling_seconds": POLL,
@@ -169,7 +170,9 @@ async def _make_trouble(plan: Plan, place: Place, cluster: Cluster) -> None:
             outages += 1
             cluster.troubles.append(await _outage(place.server, rng.uniform(0.2, 2.0)))
         elif targets := cluster.targets:
-            number = rng.choice(targets)
+            # Mostly those that are at work: who is killed while it starts leaves little behind.
+            at_work = [target for target in targets if up(place.folder, target).exists()]
+            number = rng.choice(at_work if at_work and rng.random() < AT_WORK else targets)
             if chance > 0.15:
                 kills += 1
                 await asyncio.to_thread(cluster.kill, number)
