@@ -17,14 +17,23 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Engine, MetaData, create_engine, event, func, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Engine, ExceptionContext, MetaData, create_engine, event, func, select, text
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from modules.core.clock import Clock, SystemClock
 from modules.core.column_types import Json, UtcDateTime
-from modules.core.database_errors import CommitUnanswered, advice, is_disconnect, is_outage, is_transient, reason
+from modules.core.database_errors import (
+    CommitUnanswered,
+    advice,
+    is_disconnect,
+    is_out_of_step,
+    is_outage,
+    is_transient,
+    reason,
+)
+from modules.core.database_url import async_url
 from modules.core.direct_connection import DirectWriter
 from modules.core.errors import ConfigurationError, Unavailable
 from modules.core.postgresql import Pooler, postgresql_engine
@@ -63,6 +72,7 @@ class Database:
     where each transaction may have another server connection (PgBouncer): then nothing is kept on connections.
     """
 
+<<<<<<< HEAD
     def __init__(
         self,
         url: str,
@@ -73,6 +83,10 @@ class Database:
     ) -> None:
         self.url = _async_url(url)
         self._pooler = pooler
+=======
+    def __init__(self, url: str, *, sqlite_synchronous: str = "FULL", clock: Clock | None = None) -> None:
+        self.url = async_url(url)
+>>>>>>> wip-outages
         self.dialect_name = self.url.get_backend_name()
         self._synchronous = sqlite_synchronous
         self._clock = clock or SystemClock()
@@ -276,7 +290,34 @@ class Database:
         self._writer = DirectWriter(writer)
 
     def _open_postgresql(self) -> None:
+<<<<<<< HEAD
         self._write = self._read = postgresql_engine(self.url, self._pooler)
+=======
+        arguments = {
+            name: value
+            for name, value in _CONNECT_ARGUMENTS[self.url.get_driver_name()].items()
+            if name not in self.url.query
+        }
+        engine = create_async_engine(
+            self.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=30, connect_args=arguments
+        )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _settings(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+            cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.close()
+            connection.commit()
+
+        @event.listens_for(engine.sync_engine, "handle_error")
+        def _broken(context: ExceptionContext) -> None:
+            if is_out_of_step(context.original_exception):
+                context.is_disconnect = True  # the pool must not hand it out again
+
+        self._write = self._read = engine
+>>>>>>> wip-outages
 
     async def _check(self) -> None:
         if self._writer is not None:
@@ -343,31 +384,3 @@ def _set_up_sqlite(engine: Engine, *, begin: str, synchronous: str, query_only: 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
-
-
-def _async_url(given: str) -> URL:
-    try:
-        url = make_url(given)
-    except (ArgumentError, ValueError) as error:  # the latter for a port that is no number
-        raise ConfigurationError(
-            "The database URL cannot be read: write sqlite:///path/to/file or postgresql://user:password@host/name."
-        ) from error
-    drivers = {
-        "sqlite": "sqlite+aiosqlite",
-        "sqlite+aiosqlite": "sqlite+aiosqlite",
-        "postgres": "postgresql+psycopg",
-        "postgresql": "postgresql+psycopg",
-        "postgresql+psycopg": "postgresql+psycopg",
-        "postgresql+psycopg_async": "postgresql+psycopg",
-        "postgresql+asyncpg": "postgresql+asyncpg",
-    }
-    driver = drivers.get(url.drivername)
-    if driver is None:
-        raise ConfigurationError(
-            f"The database {url.drivername!r} is not supported: use sqlite, postgresql+psycopg or postgresql+asyncpg."
-        )
-    if driver.startswith("sqlite") and url.query and url.query.get("uri") != "true":
-        raise ConfigurationError(
-            f"SQLite takes no parameters in {url.render_as_string()!r}: remove what follows the question mark."
-        )
-    return url.set(drivername=driver)

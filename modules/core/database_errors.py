@@ -66,8 +66,15 @@ def is_disconnect(error: Exception) -> bool:
         return True
     if (state := sqlstate(error)) is not None:
         return state.startswith(DISCONNECTS)
+    if is_out_of_step(error.orig):
+        return True
     # That it could not connect, psycopg says without a state.
     return isinstance(error, OperationalError) and type(error.orig).__module__.startswith("psycopg")
+
+
+def is_out_of_step(error: BaseException | None) -> bool:
+    """What asyncpg says of a connection that is cut off while a statement is on its way; it is of no use any more."""
+    return type(error).__name__ == "InternalClientError"
 
 
 def is_outage(error: Exception) -> bool:
@@ -78,6 +85,8 @@ def is_outage(error: Exception) -> bool:
         return True
     if (state := sqlstate(error)) is not None:
         return state.startswith(AWAY)
+    if is_out_of_step(error.orig):
+        return True
     text = str(error.orig)
     return "malformed" in text or "not a database" in text
 

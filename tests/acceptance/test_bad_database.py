@@ -92,7 +92,7 @@ def test_a_schema_of_another_version(tmp_path: Path, revision: str) -> None:
 
 def test_a_read_only_folder(tmp_path: Path) -> None:
     """A mount that may only be read: also root is stopped by that, as an ordinary user is by a folder's rights."""
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk() as disk:
         url = f"sqlite:///{disk.folder}/x.sqlite3"
         disk.forbid_writing()
         check_refusal(tmp_path, url, "writable", COMMANDS[1])
@@ -107,7 +107,7 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk() as disk:
         url = f"sqlite:///{disk.folder}/x.sqlite3"
         disk.fill()
         check_refusal(tmp_path, url, "space", *COMMANDS[:2])

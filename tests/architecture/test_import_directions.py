@@ -18,6 +18,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.background",
             "core.database",
             "core.database_errors",
+            "core.database_url",
             "core.direct_connection",
             "core.error_handler",
             "core.module",

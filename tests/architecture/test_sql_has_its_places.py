@@ -10,6 +10,7 @@ from tests.support.sources import Source, imports_of, python_files, within
 SQL_PLACES = (
     "modules/core/database.py",
     "modules/core/database_errors.py",
+    "modules/core/database_url.py",
     "modules/core/direct_connection.py",
     "modules/core/column_types.py",
     "modules/core/migrations.py",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,9 +55,9 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, size: str = "4m") -> Iterator[SmallDisk]:
-    """A new, empty disk at `folder`, gone after the block."""
-    folder.mkdir()
+def small_disk(size: str = "4m") -> Iterator[SmallDisk]:
+    """A new, empty disk, gone after the block. Not in pytest's folders, which a disk left by a kill would keep."""
+    folder = Path(tempfile.mkdtemp(prefix="scheduler-disk-"))
     mounted = os.geteuid() == 0
     if mounted:
         done = subprocess.run(
@@ -71,3 +73,4 @@ def small_disk(folder: Path, size: str = "4m") -> Iterator[SmallDisk]:
             subprocess.run(["umount", "-l", str(folder)], check=True)
         else:
             disk.allow_writing()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from modules.core.error_handler import problem, problem_of
-from modules.core.errors import Invalid, ModuleError, did_you_mean
+from modules.core.errors import Invalid, ModuleError, Unavailable, did_you_mean
 from modules.core.scheduler.json_gate import check_body
 
 PROBLEM = "application/problem+json"
@@ -88,8 +88,11 @@ def _unexpected(error: Exception) -> ModuleError:
 
 
 def problem_response(error: ModuleError) -> Response:
-    """The answer to a ModuleError; what is our own fault goes to the log with its traceback."""
-    if error.http_status >= 500:
+    """The answer to a ModuleError; what is our own fault goes to the log with its traceback.
+
+    An outage is in the log already, once.
+    """
+    if error.http_status >= 500 and not isinstance(error, Unavailable):
         logger.error("a request failed", exc_info=error)
     headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else None
     return JSONResponse(problem_of(error), error.http_status, headers, PROBLEM)

@@ -19,6 +19,10 @@ class Refusal(Exception):
         self.sqlstate = sqlstate
 
 
+class InternalClientError(Exception):
+    """As asyncpg raises for a connection that is cut off in the middle of a statement: without a state."""
+
+
 def from_postgresql(state: str, kind: type[DBAPIError] = DBAPIError) -> DBAPIError:
     return kind("SELECT 1", {}, Refusal(state))
 
@@ -47,6 +51,7 @@ def from_sqlite(text: str, kind: type[DBAPIError] = OperationalError) -> DBAPIEr
         (from_sqlite("database is locked"), "held by somebody else"),
         (from_sqlite("database disk image is malformed", DatabaseError), "put back a copy"),
         (from_sqlite("file is not a database", DatabaseError), "name another file"),
+        (InternalError("SELECT 1", {}, InternalClientError("cannot switch to state 11")), "see that it runs"),
         (ConnectionRefusedError("refused"), "see that it runs"),
         (PoolTimeout("QueuePool limit of size 8"), "too busy"),
     ],
@@ -77,4 +82,5 @@ def test_what_is_tried_again() -> None:
     assert is_transient(from_sqlite("database is locked"))
     assert not is_transient(from_sqlite("database or disk is full"))
     assert is_disconnect(from_postgresql("57P01"))
+    assert is_disconnect(InternalError("SELECT 1", {}, InternalClientError("cannot switch to state 11")))
     assert not is_disconnect(from_postgresql("25006"))
