@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, ExceptionContext, MetaData, create_engine, event, func, select, text
+from sqlalchemy import Engine, MetaData, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -28,7 +28,6 @@ from modules.core.database_errors import (
     CommitUnanswered,
     advice,
     is_disconnect,
-    is_out_of_step,
     is_outage,
     is_transient,
     reason,
@@ -72,7 +71,6 @@ class Database:
     where each transaction may have another server connection (PgBouncer): then nothing is kept on connections.
     """
 
-<<<<<<< HEAD
     def __init__(
         self,
         url: str,
@@ -81,12 +79,8 @@ class Database:
         clock: Clock | None = None,
         pooler: Pooler = "none",
     ) -> None:
-        self.url = _async_url(url)
-        self._pooler = pooler
-=======
-    def __init__(self, url: str, *, sqlite_synchronous: str = "FULL", clock: Clock | None = None) -> None:
         self.url = async_url(url)
->>>>>>> wip-outages
+        self._pooler = pooler
         self.dialect_name = self.url.get_backend_name()
         self._synchronous = sqlite_synchronous
         self._clock = clock or SystemClock()
@@ -290,34 +284,7 @@ class Database:
         self._writer = DirectWriter(writer)
 
     def _open_postgresql(self) -> None:
-<<<<<<< HEAD
         self._write = self._read = postgresql_engine(self.url, self._pooler)
-=======
-        arguments = {
-            name: value
-            for name, value in _CONNECT_ARGUMENTS[self.url.get_driver_name()].items()
-            if name not in self.url.query
-        }
-        engine = create_async_engine(
-            self.url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=30, connect_args=arguments
-        )
-
-        @event.listens_for(engine.sync_engine, "connect")
-        def _settings(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-            cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
-            cursor.execute("SET TIME ZONE 'UTC'")
-            cursor.close()
-            connection.commit()
-
-        @event.listens_for(engine.sync_engine, "handle_error")
-        def _broken(context: ExceptionContext) -> None:
-            if is_out_of_step(context.original_exception):
-                context.is_disconnect = True  # the pool must not hand it out again
-
-        self._write = self._read = engine
->>>>>>> wip-outages
 
     async def _check(self) -> None:
         if self._writer is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Engine, ExceptionContext, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from modules.core.database_errors import is_out_of_step
 
 Pooler = Literal["none", "transaction"]
 
@@ -46,6 +48,12 @@ def postgresql_engine(url: URL, pooler: Pooler) -> AsyncEngine:
         _set_for_each_transaction(engine.sync_engine)
     else:
         _set_for_each_connection(engine.sync_engine)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _broken(context: ExceptionContext) -> None:
+        if is_out_of_step(context.original_exception):
+            context.is_disconnect = True  # the pool must not hand it out again
+
     return engine
 
 
