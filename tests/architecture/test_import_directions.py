@@ -10,7 +10,7 @@ from tests.support.sources import Source, imports_of, python_files, within
 LAYERS: list[tuple[str, list[str]]] = [
     (
         "ground: nothing of ours below",
-        ["core.clock", "core.column_types", "core.errors", "core.ids", "core.postgresql", "core.session"],
+        ["core.clock", "core.column_types", "core.errors", "core.ids", "core.session"],
     ),
     (
         "core",
@@ -18,6 +18,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.background",
             "core.database",
             "core.database_errors",
+            "core.postgresql",
             "core.database_url",
             "core.direct_connection",
             "core.error_handler",
