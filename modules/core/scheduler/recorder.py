@@ -26,15 +26,21 @@ class Recorder:
     """Writes outcomes durably, however long the database is away.
 
     `recorded(finished, mine, next_due)` is called for each when it is on disk: `mine` is False when the execution was
-    no longer this process's to close, `next_due` is when something that follows is due.
+    no longer this process's to close, `next_due` is when something that follows is due. `written()` is
+    called after each batch.
     """
 
     def __init__(
-        self, runtime: Runtime, settler: Settler, recorded: Callable[[Finished, bool, datetime | None], None]
+        self,
+        runtime: Runtime,
+        settler: Settler,
+        recorded: Callable[[Finished, bool, datetime | None], None],
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         self._runtime = runtime
         self._settler = settler
         self._recorded = recorded
+        self._written = written
         self._queue: deque[Finished] = deque()
         self._arrived = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -93,6 +99,7 @@ class Recorder:
             for finished in batch:
                 self._queue.popleft()
                 self._tell(finished, recorded)
+            self._written()
 
     def _tell(self, finished: Finished, recorded: Recorded) -> None:
         mine = finished.execution_id in recorded.ids

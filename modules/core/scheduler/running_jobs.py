@@ -52,7 +52,7 @@ class RunningJobs:
         self.ended = 0
         self.on_slot: Callable[[], None] = _nothing
         self.on_due: Callable[[datetime | None], None] = _nothing
-        self.recorder = Recorder(runtime, settler, self._recorded)
+        self.recorder = Recorder(runtime, settler, self._recorded, self._written)
 
     @property
     def held(self) -> Collection[str]:
@@ -196,6 +196,9 @@ class RunningJobs:
             self.on_due(None)
         elif moments := [moment for moment in (claim.next_execution, next_due) if moment is not None]:
             self.on_due(min(moments))
+
+    def _written(self) -> None:
+        self.on_slot()  # whoever waits for the recorder may go on
 
     def _note_quiet(self) -> None:
         if not self._jobs:

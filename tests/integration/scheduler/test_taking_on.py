@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modules.core.clock import SystemClock
-from modules.core.scheduler import ExecutionContext
+from modules.core.scheduler import ExecutionContext, dispatcher
 from modules.core.scheduler.db_ops.base import EXECUTIONS
 from tests.integration.scheduler.conftest import work
 from tests.support.app import MODULE, App, manual_clock, running_app
@@ -168,6 +168,18 @@ async def test_claims_that_wait_long_for_a_slot_are_given_back(database_url: str
             while taken != set(short):
                 taken |= {row["task_id"] for row in await two.run_due()}
         release.set()
+
+
+async def test_whoever_waits_for_the_recorder_goes_on_when_it_has_caught_up(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a second later, when the dispatcher would look by itself."""
+    monkeypatch.setattr(dispatcher, "MOST_UNRECORDED", 3)
+    monkeypatch.setattr(dispatcher, "HELD_BACK", 3600.0)
+    async with running_app(sqlite_url, work, enabled=True, max_concurrent_tasks=5, poll_ceiling_seconds=3600) as app:
+        config = {"name": "n", "module_id": MODULE, "function_name": "work", "schedule_time": app.clock.now()}
+        scheduled = (await app.service.schedule_tasks([config] * 200)).unwrap()["tasks"]
+        await _all_completed(app, [task["task_id"] for task in scheduled])
 
 
 async def test_an_idle_node_asks_nothing_until_something_is_due(sqlite_url: str) -> None:
