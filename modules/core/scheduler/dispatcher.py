@@ -44,7 +44,7 @@ class Dispatcher:
         self._triggers = triggers
         self._recovery = recovery
         self._pace = Pace()
-        self._due: deque[Claim] = deque()  # they wait for a slot
+        self._due: deque[tuple[float, Claim]] = deque()  # they wait for a slot, since when
         self._early: list[tuple[datetime, int, Claim]] = []  # a heap; they wait for their time
         self._order = count()
         self._timer: Timer | None = None
@@ -297,7 +297,7 @@ class Dispatcher:
         for claim in sorted(claims, key=lambda claim: rank(claim.due, claim.event.priority, head_start)):
             self._jobs.hold(claim)
             if claim.due <= now:
-                self._due.append(claim)
+                self._due.append((self._runtime.clock.monotonic(), claim))
             else:
                 heapq.heappush(self._early, (claim.due, next(self._order), claim))
         self._start_what_may()
@@ -310,9 +310,9 @@ class Dispatcher:
         try:
             now = self._runtime.clock.now()
             while self._early and self._early[0][0] <= now:
-                self._due.append(heapq.heappop(self._early)[2])
+                self._due.append((self._runtime.clock.monotonic(), heapq.heappop(self._early)[2]))
             while self._due and self.running < self._runtime.settings.max_concurrent_tasks:
-                self._jobs.start(self._due.popleft())
+                self._jobs.start(self._due.popleft()[1])
         finally:
             self._starting = False
         if self._timer is not None:
@@ -335,10 +335,10 @@ class Dispatcher:
     # Giving back.
 
     def _claims(self) -> list[Claim]:
-        return [*self._due, *(claim for _, _, claim in self._early)]
+        return [*(claim for _, claim in self._due), *(claim for _, _, claim in self._early)]
 
     def _remove(self, claim: Claim) -> None:
-        self._due = deque(one for one in self._due if one is not claim)
+        self._due = deque(entry for entry in self._due if entry[1] is not claim)
         self._early = [entry for entry in self._early if entry[2] is not claim]
         heapq.heapify(self._early)
         self._jobs.let_go(claim)
@@ -347,8 +347,8 @@ class Dispatcher:
         """The slots are taken by what runs for long: another node may have some that are free."""
         if not self._due:
             return
-        latest = self._runtime.clock.now() - timedelta(seconds=HELD_BACK)
-        if late := [claim for claim in self._due if claim.due <= latest]:
+        latest = self._runtime.clock.monotonic() - HELD_BACK
+        if late := [claim for since, claim in self._due if since <= latest]:
             self._pace.ahead = 0
             await self._give_back(late)
 

@@ -182,6 +182,25 @@ async def test_whoever_waits_for_the_recorder_goes_on_when_it_has_caught_up(
         await _all_completed(app, [task["task_id"] for task in scheduled])
 
 
+async def test_a_backlog_is_worked_off_and_not_handed_to_and_fro(sqlite_url: str) -> None:
+    """How long a claim waits counts from when this node has it, however long ago it was due."""
+    given_back: list[Any] = []
+    async with running_app(sqlite_url, work, enabled=True, max_concurrent_tasks=2) as app:
+        release = app.runtime.db_ops.release
+
+        async def noted(claims: Any, now: datetime) -> None:
+            given_back.extend(claims)
+            await release(claims, now)
+
+        app.runtime.db_ops.release = noted  # type: ignore[method-assign]
+        long_ago = app.clock.now() - timedelta(hours=1)
+        config = {"name": "n", "module_id": MODULE, "function_name": "work", "schedule_time": long_ago}
+        config |= {"allow_past": True}
+        scheduled = (await app.service.schedule_tasks([config] * 300)).unwrap()["tasks"]
+        await _all_completed(app, [task["task_id"] for task in scheduled])
+        assert given_back == []
+
+
 async def test_an_idle_node_asks_nothing_until_something_is_due(sqlite_url: str) -> None:
     """A task of the far future costs no statement of the dispatcher's when it is scheduled."""
     async with running_app(sqlite_url, work, enabled=True, poll_ceiling_seconds=3600) as app:
