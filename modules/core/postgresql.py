@@ -64,6 +64,8 @@ def _set_for_each_connection(engine: Engine) -> None:
         cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
         cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         cursor.execute("SET TIME ZONE 'UTC'")
+        # A plan that is kept knows neither how full the tables have become since, nor how long the arrays are.
+        cursor.execute("SET plan_cache_mode = force_custom_plan")
         cursor.close()
         connection.commit()
 

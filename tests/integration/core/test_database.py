@@ -237,6 +237,7 @@ async def test_asyncpg_works_too(postgres_url: str) -> None:
         await connection.execute(insert(THINGS).values(id="a", moment=datetime(2026, 1, 1, tzinfo=UTC), body={"a": 1}))
         assert (await connection.exec_driver_sql("SHOW timezone")).scalar_one() == "UTC"
         assert (await connection.exec_driver_sql("SHOW lock_timeout")).scalar_one() == "10s"
+        assert (await connection.exec_driver_sql("SHOW plan_cache_mode")).scalar_one() == "force_custom_plan"
     async with database.read() as connection:
         row = (await connection.execute(select(THINGS))).one()
     assert (row.moment, row.body) == (datetime(2026, 1, 1, tzinfo=UTC), {"a": 1})
