@@ -6,6 +6,7 @@ Best: 500 slots, SQLite at synchronous NORMAL. Default: 10 slots, FULL: as the p
 from __future__ import annotations
 
 import asyncio
+import gc
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -53,6 +54,8 @@ async def opened(arguments: Namespace, functions: dict[str, Any], **own: Any) ->
     for name, function in functions.items():
         context.get_service("core.scheduler.tasks").register("bench", function, name=name)
     async with context:
+        gc.collect()
+        gc.freeze()  # as `scheduler serve` does after its start
         yield context.get_service("core.scheduler.service")
 
 
