@@ -31,7 +31,7 @@ EVENT: dict[str, str] = {
 }
 EXECUTION: dict[str, str] = {
     "id": ROW_ID,
-    "event_id": "'0199c0de-0000-7000-8000-' || CAST(100000000001 + {i} % 40000 AS TEXT)",
+    "event_id": "'0199c0de-0000-7000-8000-' || CAST(100000000001 + {i} % 100 AS TEXT)",
     "scheduled_for": "{later}",
     "kind": "'manual'",
     # One in a hundred waits, one in two hundred runs, the others are history.
@@ -203,12 +203,12 @@ async def _check_what_is_shown(full: App) -> None:
     counts = [one for one in sent if one[0].startswith("SELECT")]
     for query, index in zip(counts, ("ready", "running"), strict=True):
         _check(await _plan_of(full, [query], "count("), f"ix_scheduler_executions_{index}")
-    [newest, *others] = ids = [_id(number) for number in (80_006, 40_006, 6)]
+    [newest, *others] = ids = [_id(99_906 - 100 * number) for number in range(52)]
     task_id = _id(7)
     for before in (None, newest):
         with _sent(full) as sent:
             rows = await db_ops.list_executions(task_id, before, 51)
-        assert [row.id for row in rows] == (others if before else ids)
+        assert [row.id for row in rows] == (others if before else ids[:51])
         _check(await _plan_of(full, sent, "ORDER BY scheduler_executions.id DESC"), "ix_scheduler_executions_event_id")
     for listed in (db_ops.list_executions(None, newest, 51), db_ops.list_tasks(TaskFilter(), _id(7), 51)):
         with _sent(full) as sent:
