@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from hashlib import blake2b
 from typing import Final
 
 from modules.core.scheduler.triggers import Trigger
-from modules.core.scheduler.triggers.jitter import jitter_of, period_at, share_of
+from modules.core.scheduler.triggers.jitter import start_of
 
 ON_TIME: Final = timedelta(seconds=60)
 SPREAD: Final = timedelta(seconds=60)
@@ -65,19 +65,10 @@ def no_jitter(nominal: datetime) -> datetime:
     return nominal
 
 
-def jittered(trigger: Trigger, task_id: str, most: timedelta) -> Start:
-    """When the fire times of a recurring task start: later by a jitter of at most half the period, so that the order of
-    fire times is the order of starts."""
-    return partial(_jittered, trigger, task_id, most)
-
-
-def jittered_once(task_id: str, most: timedelta) -> Start:
-    """When the one fire time of a one-time task starts: later by a jitter."""
-    return lambda nominal: nominal + jitter_of(task_id, nominal, most, None)
-
-
-def _jittered(trigger: Trigger, task_id: str, most: timedelta, nominal: datetime) -> datetime:
-    return nominal + jitter_of(task_id, nominal, most, period_at(trigger, nominal))
+def jittered(trigger: Trigger, task_id: str, seconds: float) -> Start:
+    """When the fire times of a task start: later by a jitter of at most half the period, so that the order of fire
+    times is the order of starts."""
+    return lambda nominal: start_of(trigger, task_id, nominal, seconds)
 
 
 def decide_once(due: datetime, now: datetime, rules: LateRules, fired: int, limit: int | None, starts: Start) -> Firing:
@@ -107,7 +98,7 @@ def decide(
 
     Up to 60 s late is on time, and so is every occurrence of those 60 s. Later, `latest` runs the newest fire time and
     records the others as coalesced; `none` runs nothing that is late; `all` runs the newest ones, `rules.limit` at
-    most, the oldest of them now and each of the others in its turn. What is later than `rules.max_lateness` does not run.
+    most, the oldest of them now and each of the others in its turn. What is later than `rules.max_lateness` never runs.
     However many fire times have passed, that takes hardly more than `rules.limit` questions to the trigger.
     """
     if remaining is not None and remaining <= 0:
@@ -152,7 +143,7 @@ def spread(firing: Firing, key: str, since: datetime) -> Firing:
     longest = SPREAD
     if firing.next_execution is not None:
         longest = min(longest, max(firing.next_execution - firing.scheduled_for, timedelta(0)) / 2)
-    return replace(firing, start_at=max(firing.start_at or due, since + longest * share_of(key)))
+    return replace(firing, start_at=max(firing.start_at or due, since + longest * _share_of(key)))
 
 
 def runs_of(trigger: Trigger | None, firing: Firing, now: datetime, remaining: int | None) -> int:
@@ -269,6 +260,12 @@ def _span(
     trigger: Trigger, first: datetime, last: datetime, reason: str, detail: str | None = None
 ) -> tuple[Missed, ...]:
     return (Missed(first, last, max(1, trigger.count_between(first - TICK, last)), reason, detail),)
+
+
+def _share_of(key: str) -> float:
+    """A number in [0, 1) that looks drawn, and is always the same for the same key."""
+    drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest())
+    return (drawn >> 11) / (1 << 53)  # as many bits as a float holds, so that it never comes out as 1
 
 
 def _max_lateness(rules: LateRules) -> str:

@@ -15,7 +15,6 @@ from modules.core.scheduler.firing import (
     Missed,
     Start,
     jittered,
-    jittered_once,
     no_jitter,
 )
 from modules.core.scheduler.triggers import InvalidTrigger, Trigger, trigger_from_spec
@@ -81,10 +80,7 @@ class TriggerManager:
         return firing.decide(self.trigger_of(event), due, now, rules, remaining=_remaining(event), starts=starts)
 
     def _starts(self, event: ScheduledEvent) -> Start:
-        if not event.jitter_s:
-            return no_jitter
-        most = timedelta(seconds=event.jitter_s)
-        return jittered(self.trigger_of(event), event.id, most) if event.recurring else jittered_once(event.id, most)
+        return jittered(self.trigger_of(event), event.id, event.jitter_s) if event.jitter_s else no_jitter
 
     def skip_overlapped(self, event: ScheduledEvent, since: datetime, now: datetime) -> Firing:
         """Drop the fire times that passed while an execution of the event ran from `since` to `now`."""

@@ -14,7 +14,6 @@ from modules.core.scheduler.firing import (
     decide_once,
     first_fire,
     jittered,
-    jittered_once,
     no_jitter,
     skip_until,
     spread,
@@ -83,7 +82,7 @@ def test_a_one_time_task_may_say_how_late_is_too_late(
 
 
 def test_the_jitter_of_a_one_time_task_ends_before_it_expires() -> None:
-    starts = jittered_once("a task", timedelta(hours=5))
+    starts = jittered(trigger_from_spec({"schedule_time": NOON}), "a task", 5 * 3600)
     assert starts(NOON) > hours(0.01), "the task's name happens to draw next to nothing: take another"
     decided = decide_once(NOON, NOON, LateRules(expires_at=hours(0.01)), 0, None, starts)
     assert decided.start_at == hours(0.01)
@@ -185,7 +184,7 @@ def test_the_limit_of_executions_ends_the_catching_up(hourly: Trigger) -> None:
 
 
 def test_lateness_counts_from_the_jittered_start(hourly: Trigger) -> None:
-    starts = jittered(hourly, "a task", timedelta(minutes=30))
+    starts = jittered(hourly, "a task", 1800)
     start = starts(NOON)
     assert start > NOON + timedelta(minutes=2), "the task's name happens to draw next to nothing: take another"
     rules = LateRules("none")
@@ -198,7 +197,7 @@ def test_lateness_counts_from_the_jittered_start(hourly: Trigger) -> None:
 
 
 def test_one_that_is_still_to_start_is_found_behind_late_ones(hourly: Trigger) -> None:
-    starts = jittered(hourly, "a task", timedelta(minutes=30))
+    starts = jittered(hourly, "a task", 1800)
     now = starts(hours(3)) + MINUTE / 2
     decided = decide(hourly, NOON, now, LateRules("none"), remaining=None, starts=starts)
     assert (decided.scheduled_for, decided.due) == (hours(3), starts(hours(3)))

@@ -83,7 +83,7 @@ def test_each_fire_time_has_one_verdict_in_order(
     due = trigger.next_after(NOON - TICK)
     assert due is not None
     now = due + timedelta(seconds=down)
-    starts = jittered(trigger, "a task", timedelta(seconds=jitter)) if jitter else no_jitter
+    starts = jittered(trigger, "a task", jitter) if jitter else no_jitter
     story = told(trigger, due, now, rules, remaining, starts)
     assert story.ran == sorted(set(story.ran))
     assert story.counted == len(story.missed)
