@@ -42,6 +42,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.fairness",
             "core.scheduler.input_rules",
             "core.scheduler.json_gate",
+            "core.scheduler.late_checks",
             "core.scheduler.lifecycle",
             "core.scheduler.loop_watch",
             "core.scheduler.module_settings",

@@ -12,6 +12,7 @@ PURE = [
     "modules.core.scheduler.outcomes",
     "modules.core.scheduler.input_rules",
     "modules.core.scheduler.firing",
+    "modules.core.scheduler.late_checks",
     "modules.core.scheduler.triggers",
     "modules.core.scheduler.task_config",
 ]

@@ -11,6 +11,7 @@ from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
 from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_until
+from modules.core.scheduler.late_checks import LATE_COLUMNS, check_late, check_not_expired, late_columns
 from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
 from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
@@ -35,7 +36,7 @@ def event_values(
 ) -> dict[str, Any]:
     """The row of a new event. Raises UnknownFunction, InvalidParameters and what schedule_values raises."""
     registry.get(config.module_id, config.function_name).validate(config.parameters)
-    return {
+    values = {
         "id": new_id(),
         "name": config.name,
         "description": config.description,
@@ -54,7 +55,11 @@ def event_values(
         "trace_session_id": session_id,
         "created_at": now,
         "updated_at": now,
+        **late_columns({field: getattr(config, field) for field in LATE_COLUMNS}),
     }
+    check_late(values)
+    check_not_expired(values["expires_at"], now)
+    return values
 
 
 def schedule_values(
@@ -113,6 +118,12 @@ def edit(
         if given and schedule["next_execution"] is None and "end_time" not in given:
             raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
         values |= schedule
+    late = late_columns(changes)
+    values |= late
+    if late or given:
+        check_not_expired(late.get("expires_at"), now)
+        names = (*LATE_COLUMNS.values(), "recurring", "anchor_time")
+        check_late({name: values.get(name, getattr(event, name)) for name in names})
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
     if "next_execution" not in values:

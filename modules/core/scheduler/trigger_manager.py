@@ -22,6 +22,7 @@ from modules.core.scheduler.triggers import InvalidTrigger, Trigger, trigger_fro
 if TYPE_CHECKING:
     from modules.core.app_context import AppContext
     from modules.core.scheduler.db_models import ScheduledEvent
+    from modules.core.scheduler.runtime import Runtime
 
 CACHED_TRIGGERS = 10_000
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +32,8 @@ class TriggerManager:
     """Pure triggers plus the scheduler's clock."""
 
     def __init__(self, app_context: AppContext) -> None:
-        self._clock: Clock = app_context.get_service("core.scheduler.runtime").clock
+        self._runtime: Runtime = app_context.get_service("core.scheduler.runtime")
+        self._clock: Clock = self._runtime.clock
         self._cache: OrderedDict[tuple[str, int], Trigger] = OrderedDict()
 
     def calculate_next_execution(
@@ -74,10 +76,22 @@ class TriggerManager:
 
     def decide_firing(self, event: ScheduledEvent, now: datetime) -> Firing:
         """What a due event does now. Raises InvalidTrigger for a row that no longer makes sense."""
+        fired = self._decide(event, now)
+        since = self._runtime.back_since
+        return fired if since is None else firing.spread(fired, event.id, since)
+
+    def _decide(self, event: ScheduledEvent, now: datetime) -> Firing:
         due, rules, starts = event.next_execution or now, late_rules(event), self._starts(event)
         if not event.recurring:
             return firing.decide_once(due, now, rules, event.fired_count, event.max_executions, starts)
         return firing.decide(self.trigger_of(event), due, now, rules, remaining=_remaining(event), starts=starts)
+
+    def start_of(self, event: ScheduledEvent, nominal: datetime) -> datetime:
+        """When this fire time should start: later by its jitter."""
+        try:
+            return self._starts(event)(nominal)
+        except InvalidTrigger:
+            return nominal
 
     def _starts(self, event: ScheduledEvent) -> Start:
         return jittered(self.trigger_of(event), event.id, event.jitter_s) if event.jitter_s else no_jitter

@@ -25,7 +25,8 @@ SCHEDULE_FIELDS: Final = (
 )  # fmt: skip
 _OTHER_TASK_FIELDS: Final = (
     "name", "description", "module_id", "function_name", "parameters", "max_executions", "timeout_seconds", "retry",
-    "delivery", "priority", "unique_key", "tags", "allow_past",
+    "delivery", "priority", "unique_key", "tags", "allow_past", "catch_up", "catch_up_limit", "max_lateness_seconds",
+    "expires_at",
 )  # fmt: skip
 _RULES: Final = ("interval_type", "interval_value", "interval", "cron_expression")
 
