@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.postgresql",
             "core.database_url",
             "core.direct_connection",
+            "core.joined",
             "core.error_handler",
             "core.module",
             "core.result",
