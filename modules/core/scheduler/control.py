@@ -10,6 +10,7 @@ from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_col
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
+from modules.core.scheduler.trigger_manager import waits_for_event
 
 
 def pause(event: ScheduledEvent, reason: str | None) -> EventChange:
@@ -30,7 +31,7 @@ def resume(event: ScheduledEvent, skip: Callable[[ScheduledEvent], Firing]) -> E
             details={"damaged": list(damaged)},
         )
     passed = skip(event)
-    over = passed.next_execution is None and event.active_execution_id is None
+    over = passed.next_execution is None and event.active_execution_id is None and not waits_for_event(event)
     values = {
         "status": _finished_status(event) if over else "pending",
         "next_execution": passed.next_execution,

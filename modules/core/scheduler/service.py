@@ -186,6 +186,9 @@ class SchedulerService(ControlService, NodeService):
 
     def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """These new events are on disk: whoever can run them has to know when."""
+        rows = [row for row in rows if row["next_execution"] is not None]  # the others wait for an event
+        if not rows:
+            return
         self.dispatcher.wake(min(row["next_execution"] for row in rows))
         registry, here = self._runtime.registry, self.dispatcher.takes_on_more
         for_others = [

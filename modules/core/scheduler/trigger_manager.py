@@ -130,5 +130,12 @@ def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:
         "cron_expression": event.cron_expression,
         "timezone": event.timezone,
         "end_time": event.end_time,
+        "jitter_seconds": event.jitter_s,
+        "on_event": event.on_event,
         **(event.trigger or {}),
     }
+
+
+def waits_for_event(event: ScheduledEvent) -> bool:
+    """Whether something that happens starts it, and no clock: it has no next execution while it waits."""
+    return event.on_event is not None or event.on_task_id is not None
