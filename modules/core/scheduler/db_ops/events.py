@@ -30,9 +30,19 @@ _NEW: Final = {
     "overlap": "skip",
     "catch_up": "latest",
     "version": 1,
+    "overlap_key": None,
+    "catch_up_limit": None,
+    "max_lateness_s": None,
+    "expires_at": None,
+    "on_event": None,
+    "on_task_id": None,
+    "jitter_s": None,
+    "declared_by": None,
+    "declaration": None,
 }
 _LATER: Final = {
-    "last_execution", "last_error", "active_execution_id", "max_lateness_s", "jitter_s", "pause_reason", "paused_until",
+    "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at", "paused_until",
+    "watched",
 }  # fmt: skip
 # Usually there is one at most; there are more only after a clock was set back.
 CLAIMED_AHEAD: Final = 10
