@@ -19,6 +19,7 @@ class Missed:
     until_time: datetime
     count: int
     reason: str
+    detail: str | None = None  # the setting that decided, as a short sentence
 
 
 @dataclass(frozen=True, slots=True)

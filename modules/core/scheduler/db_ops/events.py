@@ -24,6 +24,7 @@ from modules.core.scheduler.firing import Firing
 
 # What a new event has in the columns that its maker does not give.
 _NEW: Final = {
+    **dict.fromkeys(column.name for column in EVENTS.columns if column.nullable),
     "execution_count": 0,
     "fired_count": 0,
     "fence": 0,
