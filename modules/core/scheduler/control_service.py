@@ -66,8 +66,8 @@ class ControlService:
         until: datetime | str | None = None,
         actor: str | None = None,
     ) -> dict[str, Any]:
-        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused",
-        "until"}`.
+        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`,
+        with `until` where there is one.
 
         At `until` the task resumes by itself: fire times before that moment are recorded as missed, one at that moment
         runs. Naive, it is the host's local time. `reason` and `actor`, who asked for it, are shown with the task.
@@ -78,7 +78,7 @@ class ControlService:
         await self.change(
             task_id_of(task_id), lambda event: control.pause(event, self._now(), why, until=moment, actor=who)
         )
-        return {"task_id": task_id, "status": "paused", "until": moment}
+        return {"task_id": task_id, "status": "paused", **({"until": moment} if moment else {})}
 
     @returns_result
     async def resume_task(self, task_id: str) -> dict[str, Any]:

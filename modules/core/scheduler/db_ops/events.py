@@ -31,15 +31,6 @@ _NEW: Final = {
     "overlap": "skip",
     "catch_up": "latest",
     "version": 1,
-    "overlap_key": None,
-    "catch_up_limit": None,
-    "max_lateness_s": None,
-    "expires_at": None,
-    "on_event": None,
-    "on_task_id": None,
-    "jitter_s": None,
-    "declared_by": None,
-    "declaration": None,
 }
 _LATER: Final = {
     "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at", "paused_until",
