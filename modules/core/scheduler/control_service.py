@@ -14,7 +14,7 @@ from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
-from modules.core.scheduler.input_rules import checked_line
+from modules.core.scheduler.input_rules import checked_future, checked_line
 from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.questions import task_id_of
 from modules.core.scheduler.runtime import Runtime
@@ -70,13 +70,28 @@ class ControlService:
 
     @returns_result
     async def pause_task(
-        self, task_id: str, reason: str | None = None, *, session: AsyncSession | None = None
+        self,
+        task_id: str,
+        reason: str | None = None,
+        *,
+        until: datetime | str | None = None,
+        actor: str | None = None,
+        session: AsyncSession | None = None,
     ) -> dict[str, Any]:
-        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
-        change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
+        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`,
+        with `until` where there is one.
+
+        At `until` the task resumes by itself: fire times before that moment are recorded as missed, one at that moment
+        runs. Naive, it is the host's local time. `reason` and `actor`, who asked for it, are shown with the task.
+        """
+        moment = None if until is None else checked_future(until, "until", self._now())
+        why = None if reason is None else checked_line(reason, "reason")
+        who = None if actor is None else checked_line(actor, "actor")
         async with self._within(session):
-            await self.change(task_id_of(task_id), change)
-        return {"task_id": task_id, "status": "paused"}
+            await self.change(
+                task_id_of(task_id), lambda event: control.pause(event, self._now(), why, until=moment, actor=who)
+            )
+        return {"task_id": task_id, "status": "paused", **({"until": moment} if moment else {})}
 
     @returns_result
     async def resume_task(self, task_id: str, *, session: AsyncSession | None = None) -> dict[str, Any]:

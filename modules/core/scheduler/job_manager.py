@@ -150,7 +150,7 @@ class JobManager:
         if status == "pending":
             change = control.resume(event, lambda event: triggers.skip_paused(event, now))
         elif status == "paused":
-            change = control.pause(event, error)
+            change = control.pause(event, now, error)
         elif status == "cancelled":
             change = control.cancel(event, lambda event: triggers.left_behind(event, now))
         elif status in ("completed", "failed"):

@@ -76,11 +76,12 @@ class PreviewRequest(_RestTimes, ScheduleConfig):
 
 
 class PauseRequest(BaseModel):
-    """Why a task is paused; shown with the task."""
+    """Why a task is paused, and until when."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
+    until: Annotated[OffsetTime | None, Field(description="When it resumes by itself; a time in the future")] = None
 
 
 class NoFields(BaseModel):
@@ -173,6 +174,9 @@ class Task(Answer):
     last_error: str | None
     active_execution_id: str | None
     pause_reason: str | None
+    pause_actor: str | None = Field(description="Who paused it: the name of the API key, say")
+    paused_at: datetime | None
+    paused_until: datetime | None = Field(description="When it resumes by itself")
     timeout_seconds: float | None
     retry: dict[str, Any] | None
     delivery: str

@@ -89,7 +89,8 @@ class TriggerManager:
         return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
 
     def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
-        """Drop every fire time of a recurring event that passed during a pause; a one-time event stays due."""
+        """Drop every fire time of a recurring event up to `now`, which passed during a pause; a one-time event stays
+        due."""
         if not event.recurring:
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
