@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modules.cli import checks, keys, nodes, serve, storage, tasks
+from modules.cli import checks, keys, ledger, nodes, serve, storage, tasks
 from modules.core.scheduler.node_service import package_version
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks", help="List, show and control tasks.")
+tasks.app.command("occurrences")(ledger.occurrences)
 app.command("executions")(tasks.executions)
 app.command("preview")(tasks.preview)
 app.add_typer(storage.cleanup_app, name="cleanup", help="List and run cleanups.")

@@ -24,6 +24,7 @@ from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.ledger_service import LedgerService
 from modules.core.scheduler.node_service import NodeService, package_version
 from modules.core.scheduler.preview import Preview, preview
 from modules.core.scheduler.questions import next_cursor, page_size, parse_all, task_filter, task_id_of
@@ -43,7 +44,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService(NodeService):
+class SchedulerService(NodeService, LedgerService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
