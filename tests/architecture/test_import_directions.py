@@ -86,7 +86,15 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager", "core.scheduler.running_jobs"]),
     ("scheduler: dispatch", ["core.scheduler.dispatcher"]),
-    ("scheduler: service", ["core.scheduler.ledger_service", "core.scheduler.node_service", "core.scheduler.service"]),
+    (
+        "scheduler: service",
+        [
+            "core.scheduler.control_service",
+            "core.scheduler.ledger_service",
+            "core.scheduler.node_service",
+            "core.scheduler.service",
+        ],
+    ),
     ("scheduler: doors", ["core.scheduler.api", "core.scheduler.ledger_routes", "core.scheduler.routes"]),
     (
         "scheduler: as a whole",

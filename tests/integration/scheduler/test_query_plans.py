@@ -17,7 +17,7 @@ from modules.core.scheduler.firing import Firing
 from tests.integration.scheduler.conftest import work
 from tests.support.app import MODULE, NOON, App, manual_clock, running_app
 
-NUMBER_OF_EVENTS, NUMBER_OF_EXECUTIONS = 20_000, 60_000
+NUMBER_OF_EVENTS = NUMBER_OF_EXECUTIONS = 100_000
 
 # The columns that differ from those of the first row, which every other row copies; {i} counts from 1.
 ROW_ID = "'0199c0de-0000-7000-8000-' || CAST(100000000000 + {i} AS TEXT)"
@@ -31,7 +31,7 @@ EVENT: dict[str, str] = {
 }
 EXECUTION: dict[str, str] = {
     "id": ROW_ID,
-    "event_id": "'0199c0de-0000-7000-8000-' || CAST(100000000001 + {i} % 20000 AS TEXT)",
+    "event_id": "'0199c0de-0000-7000-8000-' || CAST(100000000001 + {i} % 100 AS TEXT)",
     "scheduled_for": "{later}",
     "kind": "'manual'",
     # One in a hundred waits, one in two hundred runs, the others are history.
@@ -165,7 +165,7 @@ async def test_looking_for_work_where_there_is_none_costs_nothing(full: App) -> 
 
 
 async def test_the_next_moment_is_found_without_reading_the_tables(full: App) -> None:
-    """Six hundred attempts wait for their time: asking for the first must not read the events of all tasks."""
+    """A thousand attempts wait for their time: asking for the first must not read the events of all tasks."""
     with _sent(full) as sent:
         await full.runtime.db_ops.fire_and_claim(_request(full, full.service.trigger_manager.decide_firing, 10))
     plan = await _plan_of(full, sent, *LOOK)
@@ -199,16 +199,16 @@ async def test_a_backlog_is_taken_on_from_its_beginning(full: App) -> None:
 async def _check_what_is_shown(full: App) -> None:
     db_ops = full.runtime.db_ops
     with _sent(full) as sent:
-        assert await db_ops.count_open() == {"ready": 600, "running": 300}
+        assert await db_ops.count_open() == {"ready": 1000, "running": 500}
     counts = [one for one in sent if one[0].startswith("SELECT")]
     for query, index in zip(counts, ("ready", "running"), strict=True):
         _check(await _plan_of(full, [query], "count("), f"ix_scheduler_executions_{index}")
-    [newest, *others] = ids = [_id(number) for number in (40_006, 20_006, 6)]
+    [newest, *others] = ids = [_id(99_906 - 100 * number) for number in range(52)]
     task_id = _id(7)
     for before in (None, newest):
         with _sent(full) as sent:
             rows = await db_ops.list_executions(task_id, before, 51)
-        assert [row.id for row in rows] == (others if before else ids)
+        assert [row.id for row in rows] == (others if before else ids[:51])
         _check(await _plan_of(full, sent, "ORDER BY scheduler_executions.id DESC"), "ix_scheduler_executions_event_id")
     for listed in (db_ops.list_executions(None, newest, 51), db_ops.list_tasks(TaskFilter(), _id(7), 51)):
         with _sent(full) as sent:

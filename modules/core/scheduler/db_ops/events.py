@@ -24,6 +24,7 @@ from modules.core.scheduler.firing import Firing
 
 # What a new event has in the columns that its maker does not give.
 _NEW: Final = {
+    **dict.fromkeys(column.name for column in EVENTS.columns if column.nullable),
     "execution_count": 0,
     "fired_count": 0,
     "fence": 0,
@@ -32,7 +33,7 @@ _NEW: Final = {
     "version": 1,
 }
 _LATER: Final = {
-    "last_execution", "last_error", "active_execution_id", "max_lateness_s", "jitter_s", "pause_reason", "paused_until",
+    "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at", "paused_until",
 }  # fmt: skip
 # Usually there is one at most; there are more only after a clock was set back.
 CLAIMED_AHEAD: Final = 10
