@@ -43,7 +43,7 @@ class Missed:
     until_time: datetime
     count: int
     reason: str
-    detail: str | None = None
+    detail: str | None = None  # the setting that decided, as a short sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,8 @@ class TriggerManager:
         return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
 
     def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
-        """Drop every fire time of a recurring event that passed during a pause; a one-time event stays due."""
+        """Drop every fire time of a recurring event up to `now`, which passed during a pause; a one-time event stays
+        due."""
         if not event.recurring:
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
@@ -144,5 +145,12 @@ def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:
         "cron_expression": event.cron_expression,
         "timezone": event.timezone,
         "end_time": event.end_time,
+        "jitter_seconds": event.jitter_s,
+        "on_event": event.on_event,
         **(event.trigger or {}),
     }
+
+
+def waits_for_event(event: ScheduledEvent) -> bool:
+    """Whether something that happens starts it, and no clock: it has no next execution while it waits."""
+    return event.on_event is not None or event.on_task_id is not None
