@@ -14,7 +14,7 @@ from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_unti
 from modules.core.scheduler.late_checks import LATE_COLUMNS, check_late, check_not_expired, late_columns
 from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
-from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
+from modules.core.scheduler.trigger_manager import LONG_AGO, is_under_way, schedule_fields
 from modules.core.scheduler.triggers import InvalidTrigger, trigger_from_spec
 from modules.core.scheduler.triggers.spec import EVENT_FIELDS, INTERVAL_FIELDS, RULE_FIELDS, TIME_FIELDS
 
@@ -171,7 +171,7 @@ def _waits_for_event(event: ScheduledEvent, values: Mapping[str, Any]) -> bool:
 
 def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
     """The fire times of the old schedule that have passed without a start: the edit leaves them so."""
-    if not event.recurring:
+    if not event.recurring or is_under_way(event):
         return ()
     reason = "paused" if event.status == "paused" else "edited"
     try:

@@ -84,6 +84,9 @@ class TriggerManager:
         due, rules, starts = event.next_execution or now, late_rules(event), self._starts(event)
         if not event.recurring:
             return firing.decide_once(due, now, rules, event.fired_count, event.max_executions, starts)
+        if counts_from_end(event):
+            following = self.trigger_of(event).next_after(now)
+            return firing.decide_after_end(following, due, now, rules, remaining=_remaining(event), starts=starts)
         return firing.decide(self.trigger_of(event), due, now, rules, remaining=_remaining(event), starts=starts)
 
     def start_of(self, event: ScheduledEvent, nominal: datetime) -> datetime:
@@ -96,22 +99,26 @@ class TriggerManager:
     def _starts(self, event: ScheduledEvent) -> Start:
         return jittered(self.trigger_of(event), event.id, event.jitter_s) if event.jitter_s else no_jitter
 
+    def next_after_end(self, event: ScheduledEvent, ended: datetime) -> datetime | None:
+        """When an event is due again whose fire times count from the end of the last attempt; None: it is over."""
+        return None if event.next_execution is None else self.trigger_of(event).next_after(ended)
+
     def skip_overlapped(self, event: ScheduledEvent, since: datetime, now: datetime) -> Firing:
         """Drop the fire times that passed while an execution of the event ran from `since` to `now`."""
-        if not event.recurring:
+        if not event.recurring or counts_from_end(event):
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
 
     def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
         """Drop every fire time of a recurring event up to `now`, which passed during a pause; a one-time event stays
         due."""
-        if not event.recurring:
+        if not event.recurring or is_under_way(event):
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
 
     def left_behind(self, event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
         """The fire times of a recurring event that have passed without a start, and that its end leaves so."""
-        if not event.recurring:
+        if not event.recurring or is_under_way(event):
             return ()
         reason = "paused" if event.status == "paused" else "disabled"
         try:
@@ -149,6 +156,17 @@ def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:
         "on_event": event.on_event,
         **(event.trigger or {}),
     }
+
+
+def counts_from_end(event: ScheduledEvent) -> bool:
+    """Whether the end of each run sets its next fire time. While one is under way, next_execution is the soonest that
+    can be, and passes without a verdict."""
+    return event.recurring and (event.trigger or {}).get("mode") == "fixed_delay"
+
+
+def is_under_way(event: ScheduledEvent) -> bool:
+    """Whether the event's next fire time is not known, since it counts from the end of a run that goes on."""
+    return counts_from_end(event) and event.active_execution_id is not None
 
 
 def waits_for_event(event: ScheduledEvent) -> bool:

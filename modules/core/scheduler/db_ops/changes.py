@@ -154,6 +154,7 @@ class Finished:
     duration_ms: float | None
     cpu_ms: float | None
     lateness_ms: float | None = None
+    sets_next: bool = False  # its event is due again some time after this end
 
 
 Settle = Callable[[ScheduledEvent, EventExecution, Outcome, datetime], tuple[Settlement, Firing]]
