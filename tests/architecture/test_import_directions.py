@@ -38,6 +38,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.cross_site",
             "core.scheduler.doorbell",
             "core.scheduler.cursors",
+            "core.scheduler.downtime",
             "core.scheduler.errors",
             "core.scheduler.execution",
             "core.scheduler.fairness",
@@ -79,6 +80,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.auth",
             "core.scheduler.cluster",
+            "core.scheduler.coming_back",
             "core.scheduler.heartbeat",
             "core.scheduler.housekeeper",
             "core.scheduler.recorder",

@@ -89,6 +89,20 @@ class TriggerManager:
             return firing.decide_after_end(following, due, now, rules, remaining=_remaining(event), starts=starts)
         return firing.decide(self.trigger_of(event), due, now, rules, remaining=_remaining(event), starts=starts)
 
+    def overdue(self, event: ScheduledEvent, now: datetime) -> tuple[int, int]:
+        """How many fire times of a due event have come, and how many of them run. None and none for a row that no
+        longer makes sense."""
+        try:
+            fired = self._decide(event, now)
+            if not event.recurring or counts_from_end(event):
+                came = int(bool(fired.scheduled_for or fired.missed))
+                return came, int(fired.scheduled_for is not None)
+            trigger, due = self.trigger_of(event), event.next_execution or now
+            came = max(1, trigger.count_between(due - firing.TICK, now))
+            return came, min(came, firing.runs_of(trigger, fired, now, _remaining(event)))
+        except InvalidTrigger:
+            return 0, 0
+
     def start_of(self, event: ScheduledEvent, nominal: datetime) -> datetime:
         """When this fire time should start: later by its jitter."""
         try:
