@@ -14,6 +14,9 @@ LATE_COLUMNS: Final = {
     "max_lateness_seconds": "max_lateness_s",
     "expires_at": "expires_at",
 }
+CHECKED_COLUMNS: Final = (
+    *LATE_COLUMNS.values(), "recurring", "anchor_time", "trigger", "overlap", "on_event", "on_task_id",
+)  # fmt: skip
 
 
 def late_columns(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,8 +26,20 @@ def late_columns(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_late(row: Mapping[str, Any]) -> None:
-    """`row` holds the columns of LATE_COLUMNS, `recurring` and `anchor_time`. Raises InvalidTask."""
+    """`row` holds the CHECKED_COLUMNS. Raises InvalidTask."""
     expires_at: datetime | None = row["expires_at"]
+    if row["on_event"] is not None or row["on_task_id"] is not None:
+        for field, column in LATE_COLUMNS.items():
+            if row[column] not in (None, "latest"):
+                raise InvalidTask(
+                    f"{field}: this task is started by what happens, so it has no fire time to be late for: leave "
+                    "it out (null)."
+                )
+    if (row["trigger"] or {}).get("mode") == "fixed_delay" and row["overlap"] != "skip":
+        raise InvalidTask(
+            "mode fixed_delay counts from the end of a run, so its runs cannot overlap: leave overlap at skip, or use "
+            "fixed_rate."
+        )
     if row["catch_up"] != "all" and row["catch_up_limit"] is not None:
         raise InvalidTask(
             f"catch_up_limit: it bounds catch_up all, and this is {row['catch_up']}: add catch_up all, or leave the "

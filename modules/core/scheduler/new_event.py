@@ -11,7 +11,13 @@ from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
 from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_until
-from modules.core.scheduler.late_checks import LATE_COLUMNS, check_late, check_not_expired, late_columns
+from modules.core.scheduler.late_checks import (
+    CHECKED_COLUMNS,
+    LATE_COLUMNS,
+    check_late,
+    check_not_expired,
+    late_columns,
+)
 from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
 from modules.core.scheduler.trigger_manager import LONG_AGO, is_under_way, schedule_fields
@@ -57,7 +63,7 @@ def event_values(
         "updated_at": now,
         **late_columns({field: getattr(config, field) for field in LATE_COLUMNS}),
     }
-    check_late(values)
+    check_late({"overlap": "skip", **values})
     check_not_expired(values["expires_at"], now)
     return values
 
@@ -121,10 +127,9 @@ def edit(
         values |= schedule
     late = late_columns(changes)
     values |= late
-    if late or given:
+    if late or given or "overlap" in values:
         check_not_expired(late.get("expires_at"), now)
-        names = (*LATE_COLUMNS.values(), "recurring", "anchor_time")
-        check_late({name: values.get(name, getattr(event, name)) for name in names})
+        check_late({name: values.get(name, getattr(event, name)) for name in CHECKED_COLUMNS})
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
     if "next_execution" not in values:

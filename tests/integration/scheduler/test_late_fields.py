@@ -57,6 +57,11 @@ async def test_they_are_stored_and_shown(app: App, fields: dict[str, Any], expec
         ({**ONCE, "catch_up": "none"}, "expires_at or max_lateness_seconds"),
         ({**ONCE, "expires_at": NOON + HOUR / 2}, "expires_at lies before schedule_time"),
         ({**ONCE, "expires_at": "tomorrow"}, "is not an ISO 8601 time"),
+        ({"on_event": "paid", "catch_up": "all"}, "no fire time to be late for"),
+        (
+            {"on_event": "paid", "max_lateness_seconds": 90},
+            "max_lateness_seconds: this task is started by what happens",
+        ),
         ({"schedule_time": NOON - HOUR, "allow_past": True, "expires_at": NOON}, "which has passed"),
     ],
 )
