@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from modules.core.ids import new_id
+from tests.integration.scheduler.conftest import work
 from tests.support.app import NOON, App, manual_clock, running_app
 
 
 def at(minutes: float) -> datetime:
     return NOON + timedelta(minutes=minutes)
-
-
-async def set_jitter(app: App, task_id: str, seconds: float) -> None:
-    await app.sql("UPDATE scheduler_events SET jitter_s = :seconds WHERE id = :id", seconds=seconds, id=task_id)
 
 
 async def details(app: App, task_id: str) -> list[tuple[int, str, str | None]]:
@@ -129,8 +128,7 @@ async def test_a_clock_that_is_put_forward_is_a_downtime(app: App) -> None:
 
 
 async def test_jitter_moves_the_start_and_nothing_else(app: App) -> None:
-    task_id = await app.schedule(interval="1 hour")
-    await set_jitter(app, task_id, 1800)
+    task_id = await app.schedule(interval="1 hour", jitter_seconds=1800)
     app.clock.advance(hours=1)
     assert await app.run_due() == []
     [waiting] = await app.history(task_id)
@@ -147,8 +145,7 @@ async def test_jitter_moves_the_start_and_nothing_else(app: App) -> None:
 
 
 async def test_the_start_of_an_occurrence_is_the_same_after_a_downtime(app: App) -> None:
-    task_id = await app.schedule(interval="1 hour")
-    await set_jitter(app, task_id, 1800)
+    task_id = await app.schedule(interval="1 hour", jitter_seconds=1800)
     app.clock.advance(hours=1)
     await app.run_due()
     [waiting] = await app.history(task_id)
@@ -180,6 +177,29 @@ async def test_overdue_starts_are_put_off_after_a_downtime_and_run_once(app: App
     assert by_task[once]["lateness_ms"] >= 185 * 60_000
     assert all(by_task[task_id]["scheduled_for"] == at(180) for task_id in tasks)
     assert all(by_task[task_id]["lateness_ms"] >= 600_000 for task_id in tasks)
+
+
+async def test_nodes_that_come_back_together_double_nothing(database_url: str) -> None:
+    clock = manual_clock()
+    async with (
+        running_app(database_url, work, clock=clock) as one,
+        running_app(database_url, work, clock=clock) as another,
+    ):
+        tasks = [await one.schedule(interval="1 hour", catch_up="all", catch_up_limit=2) for _ in range(12)]
+        clock.advance(hours=5, minutes=10)
+        for app in (one, another):
+            app.runtime.node_id = new_id()
+            app.runtime.back_since = clock.now()
+        for _ in range(7):
+            await asyncio.gather(one.run_due(), another.run_due())
+            clock.advance(seconds=10)
+        for task_id in tasks:
+            history = await one.history(task_id)
+            assert [(row["scheduled_for"], row["state"]) for row in history] == [
+                (at(240), "succeeded"),
+                (at(300), "succeeded"),
+            ]
+            assert await one.missed(task_id) == [(at(60), at(180), 3, "cap")]
 
 
 async def test_what_falls_due_after_a_downtime_is_not_put_off(app: App) -> None:
