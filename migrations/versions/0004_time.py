@@ -23,6 +23,7 @@ def _added() -> dict[str, tuple[sa.Column[Any], ...]]:
     return {
         "scheduler_events": (
             sa.Column("overlap_key", sa.String(length=200), nullable=True),
+            sa.Column("others_open", sa.Integer(), server_default="0", nullable=False),
             sa.Column("catch_up_limit", sa.Integer(), nullable=True),
             sa.Column("expires_at", UtcDateTime(), nullable=True),
             sa.Column("on_event", sa.String(length=100), nullable=True),
@@ -45,9 +46,17 @@ def upgrade() -> None:
     for table, columns in _added().items():
         for column in columns:
             op.add_column(table, column)
+    op.create_index(
+        "ix_scheduler_executions_overlap_key",
+        "scheduler_executions",
+        ["overlap_key", "id"],
+        sqlite_where=sa.text("success IS NULL AND overlap_key IS NOT NULL"),
+        postgresql_where=sa.text("success IS NULL AND overlap_key IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_scheduler_executions_overlap_key", table_name="scheduler_executions")
     for table, columns in reversed(_added().items()):
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in reversed(columns):

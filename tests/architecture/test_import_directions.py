@@ -52,7 +52,15 @@ LAYERS: list[tuple[str, list[str]]] = [
         ],
     ),
     ("scheduler: triggers", ["core.scheduler.triggers"]),
-    ("scheduler: what fires", ["core.scheduler.firing", "core.scheduler.task_config", "core.scheduler.task_registry"]),
+    (
+        "scheduler: what fires",
+        [
+            "core.scheduler.firing",
+            "core.scheduler.overlap",
+            "core.scheduler.task_config",
+            "core.scheduler.task_registry",
+        ],
+    ),
     ("scheduler: tables", ["core.scheduler.db_models"]),
     (
         "scheduler: statements, shapes",
@@ -85,8 +93,11 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager", "core.scheduler.running_jobs"]),
     ("scheduler: dispatch", ["core.scheduler.dispatcher"]),
-    ("scheduler: service", ["core.scheduler.node_service", "core.scheduler.service"]),
-    ("scheduler: doors", ["core.scheduler.api", "core.scheduler.routes"]),
+    (
+        "scheduler: service",
+        ["core.scheduler.execution_service", "core.scheduler.node_service", "core.scheduler.service"],
+    ),
+    ("scheduler: doors", ["core.scheduler.api", "core.scheduler.execution_routes", "core.scheduler.routes"]),
     (
         "scheduler: as a whole",
         ["core.scheduler.embedding", "core.scheduler.module", "core.scheduler.testing", "core.scheduler"],

@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import AfterValidator
 from starlette.responses import JSONResponse
 
-from modules.core.scheduler import schemas
+from modules.core.scheduler import execution_routes, schemas
 from modules.core.scheduler.auth import ApiKeys, Principal, Scope
 from modules.core.scheduler.cross_site import refuse_other_sites
 from modules.core.scheduler.input_rules import one_line
@@ -83,6 +83,7 @@ def api_router(
     parts: list[tuple[Scope, Callable[[type[APIRoute]], APIRouter], Responses]] = [
         ("read", partial(_reading, service), _READING),
         ("operate", partial(_operating, service), _WRITING),
+        ("operate", partial(execution_routes.operating, service), _WRITING),
         ("admin", partial(_administering, service, keys), _WRITING),
     ]
     for scope, routes, responses in parts:

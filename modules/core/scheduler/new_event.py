@@ -25,6 +25,7 @@ _PLAIN_COLUMNS = {
     "timeout_seconds": "timeout_s",
     "retry": "retry",
     "delivery": "delivery",
+    "overlap": "overlap",
     "priority": "priority",
     "tags": "tags",
 }
@@ -48,6 +49,7 @@ def event_values(
         "timeout_s": config.timeout_seconds,
         "retry": config.retry.model_dump() if config.retry else None,
         "delivery": config.delivery,
+        "overlap": config.overlap,
         "priority": config.priority,
         "unique_key": config.unique_key,
         "tags": config.tags or None,
@@ -166,7 +168,7 @@ def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str,
     used_up = limit is not None and event.fired_count >= limit
     if used_up or values.get("next_execution", event.next_execution) is None:
         # While an execution is under way its settlement ends the event.
-        ended = "pending" if event.active_execution_id is not None else "completed"
+        ended = "pending" if event.active_execution_id is not None or event.others_open else "completed"
         return {"next_execution": None, "status": ended if event.status != "paused" else event.status}
     return {"status": "pending"} if event.status in ("completed", "failed") else {}
 

@@ -21,6 +21,7 @@ from modules.core.scheduler.cursors import from_cursor, is_id
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound
+from modules.core.scheduler.execution_service import ExecutionService
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager
@@ -43,7 +44,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService(NodeService):
+class SchedulerService(ExecutionService, NodeService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
@@ -65,10 +66,12 @@ class SchedulerService(NodeService):
             self._runtime,
             executions=lambda: self.job_manager.running,
             lost=self._lost,
+            cancelled=self.dispatcher.cancel,
             wake=self.wake,
             on_due=self.dispatcher.wake,
             on_change=self._changed_elsewhere,
         )
+        self.dispatcher.on_asked = self.cluster.tell_cancelled
         self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
@@ -237,6 +240,7 @@ class SchedulerService(NodeService):
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
         await self.dispatcher.withdraw(event_id)
+        self.tell_asked(decided.asked)
         self.cluster.wakeups.announce_change(event_id)
         self._changed(event_id)
         return decided

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modules.core.scheduler.db_ops.api_keys import ApiKeyStatements
+from modules.core.scheduler.db_ops.cancelling import CancelStatements
 from modules.core.scheduler.db_ops.changes import (
     Claim,
     ClaimRequest,
@@ -18,6 +19,7 @@ from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupC
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
+from modules.core.scheduler.db_ops.extra_runs import place_of, run_beside_schedule
 from modules.core.scheduler.db_ops.history import HistoryStatements
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
@@ -31,6 +33,7 @@ class DbOps(
     CompletionStatements,
     RecoveryStatements,
     HistoryStatements,
+    CancelStatements,
     NodeStatements,
     NotificationStatements,
     CleanupConfigStatements,
@@ -57,4 +60,6 @@ __all__ = [
     "TaskFilter",
     "cleanup_key",
     "damaged_columns",
+    "place_of",
+    "run_beside_schedule",
 ]

@@ -20,11 +20,13 @@ from modules.core.scheduler.db_ops import queues
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
 from modules.core.scheduler.db_ops.closing import close_unreadable, close_waiting
+from modules.core.scheduler.db_ops.lanes import forget_one, obstacles
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
 from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.overlap import lane, runs_beside
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +34,11 @@ logger = logging.getLogger(__name__)
 _EVENT: Final = (
     "id", "version", "name", "module_id", "function_name", "parameters", "recurring", "interval_type", "interval_value",
     "cron_expression", "trigger", "timezone", "anchor_time", "end_time", "next_execution", "status", "fired_count",
-    "max_executions", "active_execution_id", "fence", "catch_up", "priority", "delivery", "timeout_s",
-    "trace_session_id",
+    "max_executions", "active_execution_id", "others_open", "fence", "overlap", "catch_up", "priority", "delivery",
+    "timeout_s", "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
-    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id",
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "cancel_requested",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -47,6 +49,7 @@ _ADVANCE = UpdateRows(
         "fired_count": "fired",
         "fence": "new_fence",
         "active_execution_id": "active",
+        "others_open": "others",
         "status": "new_status",
         "pause_reason": "reason",
     },
@@ -69,7 +72,7 @@ _RUNNING = InsertRows(
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
         "abandonments", "state", "run_at", "priority", "node_id", "fence", "lease_expires_at", "cancel_requested",
-        "lateness_ms",
+        "lateness_ms", "overlap_key",
     ),
 )  # fmt: skip
 _RELEASE = UpdateRows(
@@ -114,9 +117,10 @@ class DispatchStatements(Statements):
             claims += await work(connection, request, admission, looked, rows)
         more = taken >= request.limit
         if more:
-            return ClaimResult(claims, None)
+            return ClaimResult(claims, None, request.asked)
         later = request.now + queues.LOOK_AGAIN
-        return ClaimResult(claims, await queues.look(connection, request, admission, unreadable_at=later))
+        look = await queues.look(connection, request, admission, unreadable_at=later)
+        return ClaimResult(claims, look, request.asked)
 
     @write
     async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
@@ -129,7 +133,7 @@ class DispatchStatements(Statements):
                 one = _one_due if source == "due" else _one_ready
                 claims += await one(connection, request, admission, looked, row.id)
         later = Waiting("due", 0, request.now + (timedelta(0) if claims else queues.LOOK_AGAIN))
-        return ClaimResult(claims, replace(looked, waiting=[later]))
+        return ClaimResult(claims, replace(looked, waiting=[later]), request.asked)
 
     @write
     async def release(self, connection: AsyncConnection, claims: Sequence[Claim], now: datetime) -> None:
@@ -137,12 +141,11 @@ class DispatchStatements(Statements):
         was cancelled meanwhile ends as cancelled."""
         await _RELEASE(connection, [(claim.execution_id, claim.fence) for claim in claims])
         ids = sorted(claim.event.id for claim in claims)
-        cancelled = select(EVENTS.c.id, EVENTS.c.active_execution_id).where(
-            EVENTS.c.id.in_(ids), EVENTS.c.status == "cancelled", EVENTS.c.active_execution_id.is_not(None)
-        )
-        for event_id, execution_id in (await connection.execute(cancelled.with_for_update())).all():
-            if await close_waiting(connection, execution_id, now):
-                await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(active_execution_id=None))
+        cancelled = select(EVENTS.c.id).where(EVENTS.c.id.in_(ids), EVENTS.c.status == "cancelled")
+        gone = set((await connection.execute(cancelled.with_for_update())).scalars())
+        for claim in claims:
+            if claim.event.id in gone and await close_waiting(connection, claim.execution_id, now):
+                await forget_one(connection, claim.event.id, claim.execution_id)
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
@@ -217,6 +220,7 @@ async def _claim(
             due=row.run_at,
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
+            cancel_requested=row.cancel_requested,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None
@@ -252,21 +256,31 @@ async def _fire(
     claims: list[Claim] = []
     advanced: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
+    in_the_way = await obstacles(connection, due, request.asked, request.now)
     for event in due:
         seen = (event.id, event.fence)
+        obstacle, others = in_the_way.get(event.id), event.others_open
+        if obstacle is not None:
+            if obstacle.locked:
+                continue  # it stays due
+            if obstacle.holder is not None:
+                unchanged = (event.next_execution, event.fired_count, event.fence)
+                advanced.append((*seen, *unchanged, obstacle.holder, obstacle.others, "pending", None))
+                continue
+            others = 0
         try:
             firing = request.decide(event, request.now)
         except ModuleError as error:
-            unchanged = (event.next_execution, event.fired_count, event.fence, None)
-            advanced.append((*seen, *unchanged, "paused", _parked(error)))
+            parked = (event.next_execution, event.fired_count, event.fence, None, others, "paused", _parked(error))
+            advanced.append((*seen, *parked))
             continue
         runs = firing.scheduled_for is not None and not already_ran
         if runs and not admission.take(event.module_id, event.function_name):
             continue  # it stays due
         missed.append((event.id, firing))
         if firing.scheduled_for is None or already_ran:
-            status = "pending" if firing.next_execution is not None else "completed"
-            advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, status, None))
+            status = "pending" if firing.next_execution is not None or others else "completed"
+            advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, others, status, None))
             continue
         claim = Claim(
             event=event,
@@ -286,7 +300,8 @@ async def _fire(
                 firing.next_execution,
                 event.fired_count + 1,
                 claim.fence,
-                claim.execution_id,
+                None if runs_beside(event.overlap) else claim.execution_id,
+                others + runs_beside(event.overlap),
                 "pending",
                 None,
             )
@@ -355,6 +370,7 @@ def _running_row(claim: Claim, request: ClaimRequest, lease: datetime) -> tuple[
         lease,
         False,
         claim.lateness_ms(request.now),
+        lane(claim.event.overlap, claim.event.id),
     )
 
 
