@@ -28,6 +28,7 @@ def _added() -> dict[str, tuple[sa.Column[Any], ...]]:
             sa.Column("expires_at", UtcDateTime(), nullable=True),
             sa.Column("on_event", sa.String(length=100), nullable=True),
             sa.Column("on_task_id", sa.String(length=36), nullable=True),
+            sa.Column("watched", sa.Boolean(), nullable=True),
             sa.Column("paused_at", UtcDateTime(), nullable=True),
             sa.Column("pause_actor", sa.String(length=100), nullable=True),
             sa.Column("declared_by", sa.String(length=100), nullable=True),
@@ -36,27 +37,44 @@ def _added() -> dict[str, tuple[sa.Column[Any], ...]]:
         "scheduler_executions": (
             sa.Column("overlap_key", sa.String(length=200), nullable=True),
             sa.Column("parameters", JSON, nullable=True),
+            sa.Column("cause", JSON, nullable=True),
             sa.Column("actor", sa.String(length=100), nullable=True),
         ),
         "scheduler_missed_runs": (sa.Column("detail", sa.Text(), nullable=True),),
     }
 
 
+_PAUSES_THAT_END = "status = 'paused' AND paused_until IS NOT NULL"
+_INDEXES = (
+    ("ix_scheduler_events_paused_until", "scheduler_events", ["paused_until"], _PAUSES_THAT_END),
+    ("ix_scheduler_events_on_event", "scheduler_events", ["on_event", "id"], "on_event IS NOT NULL"),
+    ("ix_scheduler_events_on_task_id", "scheduler_events", ["on_task_id", "id"], "on_task_id IS NOT NULL"),
+    (
+        "ix_scheduler_executions_waiting",
+        "scheduler_executions",
+        ["event_id", "kind", "scheduled_for"],
+        "state = 'ready'",
+    ),
+    (
+        "ix_scheduler_executions_overlap_key",
+        "scheduler_executions",
+        ["overlap_key", "id"],
+        "success IS NULL AND overlap_key IS NOT NULL",
+    ),
+)
+
+
 def upgrade() -> None:
     for table, columns in _added().items():
         for column in columns:
             op.add_column(table, column)
-    op.create_index(
-        "ix_scheduler_executions_overlap_key",
-        "scheduler_executions",
-        ["overlap_key", "id"],
-        sqlite_where=sa.text("success IS NULL AND overlap_key IS NOT NULL"),
-        postgresql_where=sa.text("success IS NULL AND overlap_key IS NOT NULL"),
-    )
+    for name, table, of, where in _INDEXES:
+        op.create_index(name, table, of, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 def downgrade() -> None:
-    op.drop_index("ix_scheduler_executions_overlap_key", table_name="scheduler_executions")
+    for name, table, _, _ in reversed(_INDEXES):
+        op.drop_index(name, table)
     for table, columns in reversed(_added().items()):
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in reversed(columns):

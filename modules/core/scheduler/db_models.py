@@ -82,6 +82,7 @@ class ScheduledEvent(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     on_event: Mapped[str | None] = mapped_column(String(100))
     on_task_id: Mapped[str | None] = mapped_column(String(36))
+    watched: Mapped[bool | None] = mapped_column(Boolean)
     jitter_s: Mapped[float | None] = mapped_column(Float)
     priority: Mapped[int] = mapped_column(Integer, default=0)
     delivery: Mapped[str] = mapped_column(String(20), default="at_least_once")
@@ -137,6 +138,26 @@ class ScheduledEvent(Base):
             postgresql_where=text("status <> 'pending'"),
         ),
         Index("ix_scheduler_events_module_id", "module_id", "function_name"),
+        Index(
+            "ix_scheduler_events_paused_until",
+            "paused_until",
+            sqlite_where=text("status = 'paused' AND paused_until IS NOT NULL"),
+            postgresql_where=text("status = 'paused' AND paused_until IS NOT NULL"),
+        ),
+        Index(
+            "ix_scheduler_events_on_event",
+            "on_event",
+            "id",
+            sqlite_where=text("on_event IS NOT NULL"),
+            postgresql_where=text("on_event IS NOT NULL"),
+        ),
+        Index(
+            "ix_scheduler_events_on_task_id",
+            "on_task_id",
+            "id",
+            sqlite_where=text("on_task_id IS NOT NULL"),
+            postgresql_where=text("on_task_id IS NOT NULL"),
+        ),
     )
 
 
@@ -164,6 +185,7 @@ class EventExecution(Base):
     run_at: Mapped[datetime] = mapped_column(UtcDateTime)
     overlap_key: Mapped[str | None] = mapped_column(String(200))
     parameters: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    cause: Mapped[dict[str, Any] | None] = mapped_column(Json)
     actor: Mapped[str | None] = mapped_column(String(100))
     priority: Mapped[int] = mapped_column(Integer, default=0)
     node_id: Mapped[str | None] = mapped_column(String(36))
@@ -200,6 +222,15 @@ class EventExecution(Base):
             "id",
             sqlite_where=text("success IS NULL AND overlap_key IS NOT NULL"),
             postgresql_where=text("success IS NULL AND overlap_key IS NOT NULL"),
+        ),
+        # What waits of one task, in the order of its nominal times.
+        Index(
+            "ix_scheduler_executions_waiting",
+            "event_id",
+            "kind",
+            "scheduled_for",
+            sqlite_where=text("state = 'ready'"),
+            postgresql_where=text("state = 'ready'"),
         ),
         Index(
             "ix_scheduler_executions_running",

@@ -83,17 +83,17 @@ def follow(
         first, missed = _newest(trigger, due, now)
         if waiting is not None and waiting <= first:
             return Firing(None, first, missed)
-        return _run(trigger, first, first, remaining, missed)
-    latest = _latest(trigger, due, now)
+        return _run(trigger, first, first, now, remaining, missed)
+    latest, detail = _latest(trigger, due, now), f"overlap={policy}"
     if policy == "queue_one" and waiting is None:
         following = trigger.next_after(due)
-        late = () if following is None or following > latest else _span(trigger, following, latest, "overlap")
-        return _run(trigger, due, latest, remaining, late)
+        late = () if following is None or following > latest else _span(trigger, following, latest, "overlap", detail)
+        return _run(trigger, due, latest, now, remaining, late)
     if policy == "cancel_running" and (waiting is None or waiting < latest):
         before = trigger.previous_before(latest)
-        late = () if before is None or before < due else _span(trigger, due, before, "overlap")
-        return _run(trigger, latest, latest, remaining, late)
-    return skip_until(trigger, due, LONG_AGO, now, "overlap")
+        late = () if before is None or before < due else _span(trigger, due, before, "overlap", detail)
+        return _run(trigger, latest, latest, now, remaining, late)
+    return skip_until(trigger, due, LONG_AGO, now, "overlap", detail)
 
 
 def extra_run(policy: str, *, open_runs: int, waiting: int, due: datetime | None, now: datetime) -> Extra:
@@ -130,7 +130,8 @@ def _newest(trigger: Trigger, due: datetime, now: datetime) -> tuple[datetime, t
             return due, ()
         first = before
     last = trigger.previous_before(first)
-    return first, () if last is None or last < due else _span(trigger, due, last, "cap")
+    detail = f"overlap=queue_all, of which {QUEUED_TIMES} may wait"
+    return first, () if last is None or last < due else _span(trigger, due, last, "cap", detail)
 
 
 def _latest(trigger: Trigger, due: datetime, now: datetime) -> datetime:
@@ -139,10 +140,20 @@ def _latest(trigger: Trigger, due: datetime, now: datetime) -> datetime:
 
 
 def _run(
-    trigger: Trigger, scheduled_for: datetime, passed: datetime, remaining: int | None, missed: tuple[Missed, ...]
+    trigger: Trigger,
+    scheduled_for: datetime,
+    passed: datetime,
+    now: datetime,
+    remaining: int | None,
+    missed: tuple[Missed, ...],
 ) -> Firing:
-    return Firing(scheduled_for, None if remaining == 1 else trigger.next_after(passed), missed)
+    following = trigger.next_after(passed)
+    if remaining != 1:
+        return Firing(scheduled_for, following, missed)
+    if following is not None and following <= now:
+        missed += _span(trigger, following, _latest(trigger, following, now), "limit", "max_executions")
+    return Firing(scheduled_for, None, missed)
 
 
-def _span(trigger: Trigger, first: datetime, last: datetime, reason: str) -> tuple[Missed, ...]:
-    return (Missed(first, last, max(1, trigger.count_between(first - TICK, last)), reason),)
+def _span(trigger: Trigger, first: datetime, last: datetime, reason: str, detail: str) -> tuple[Missed, ...]:
+    return (Missed(first, last, max(1, trigger.count_between(first - TICK, last)), reason, detail),)

@@ -21,6 +21,8 @@ from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.extra_runs import place_of, run_beside_schedule
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.lanes import lock_lanes
+from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
 from modules.core.scheduler.db_ops.recovery import RecoveryStatements
@@ -34,6 +36,7 @@ class DbOps(
     RecoveryStatements,
     HistoryStatements,
     CancelStatements,
+    LedgerStatements,
     NodeStatements,
     NotificationStatements,
     CleanupConfigStatements,
@@ -51,6 +54,8 @@ __all__ = [
     "EventChange",
     "Finished",
     "Heard",
+    "LedgerRows",
+    "LedgerWindow",
     "Look",
     "NewExecution",
     "NodeReport",
@@ -60,6 +65,7 @@ __all__ = [
     "TaskFilter",
     "cleanup_key",
     "damaged_columns",
+    "lock_lanes",
     "place_of",
     "run_beside_schedule",
 ]

@@ -66,6 +66,7 @@ class ClaimRequest:
     excluded_events: Collection[str]
     decide: Callable[[ScheduledEvent, datetime], Firing]
     look_ahead: timedelta = timedelta(0)
+    end_pause: Callable[[ScheduledEvent], EventChange] | None = None  # what a pause whose time is over leaves
     limits: Collection[Limit] = ()
     room: Mapping[Limit, int] = field(default_factory=dict)
     head_start: timedelta = timedelta(0)
@@ -107,7 +108,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What waits on all queues that this node may take from, first moments only, and when the next lease runs out.
+    """What waits on all queues that this node may take from, first moments only, when the next lease runs out, and when
+    the next pause ends by itself.
 
     `database_now` is the clock that leases are counted by.
     """
@@ -115,6 +117,7 @@ class Look:
     waiting: list[Waiting]
     next_lease: datetime | None
     database_now: datetime
+    pause_ends: datetime | None = None
 
     @property
     def next_due(self) -> datetime | None:

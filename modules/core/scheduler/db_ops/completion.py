@@ -113,7 +113,8 @@ _EVENT = tuple(
         "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
         "active_execution_id", "fence", "delivery", "retry", "priority", "overlap", "others_open", "fired_count",
-        "max_executions", "catch_up", "trace_session_id",
+        "max_executions", "catch_up", "catch_up_limit", "max_lateness_s", "expires_at", "jitter_s", "on_event",
+        "on_task_id", "trace_session_id",
     )
 )  # fmt: skip
 

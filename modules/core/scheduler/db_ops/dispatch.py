@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modules.core.errors import ModuleError, Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops import queues
+from modules.core.scheduler.db_ops import pauses, queues
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
 from modules.core.scheduler.db_ops.closing import close_unreadable, close_waiting
@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 _EVENT: Final = (
     "id", "version", "name", "module_id", "function_name", "parameters", "recurring", "interval_type", "interval_value",
     "cron_expression", "trigger", "timezone", "anchor_time", "end_time", "next_execution", "status", "fired_count",
-    "max_executions", "active_execution_id", "others_open", "fence", "overlap", "catch_up", "priority", "delivery",
-    "timeout_s", "trace_session_id",
+    "max_executions", "active_execution_id", "others_open", "fence", "overlap", "catch_up", "catch_up_limit",
+    "max_lateness_s", "expires_at", "jitter_s", "priority", "delivery", "timeout_s", "on_event", "on_task_id",
+    "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
     "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "cancel_requested",
@@ -103,7 +104,7 @@ class DispatchStatements(Statements):
     @write_in_lane("dispatch")
     async def _fire_and_claim(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         request = request.begun()
-        looked = await queues.look(connection, request, Admission(request.room), unreadable_at=request.now)
+        looked = await pauses.look_around(connection, request)
         if not looked.has_due(request.until):
             return ClaimResult([], looked)
         admission = await _admission(connection, request)
@@ -120,13 +121,13 @@ class DispatchStatements(Statements):
             return ClaimResult(claims, None, request.asked)
         later = request.now + queues.LOOK_AGAIN
         look = await queues.look(connection, request, admission, unreadable_at=later)
-        return ClaimResult(claims, look, request.asked)
+        return ClaimResult(claims, pauses.without_ended(look, request), request.asked)
 
     @write
     async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         request = request.begun()
         admission = await _admission(connection, request)
-        looked = await queues.look(connection, request, admission, unreadable_at=request.now)
+        looked = await pauses.look_around(connection, request)
         claims: list[Claim] = []
         for (source, priority), number in (await _shares(connection, request, admission, looked)).items():
             for row in await queues.take(connection, request, admission, source, priority, ("id",), number):

@@ -17,7 +17,7 @@ from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, r
 from modules.core.scheduler.db_ops.changes import EventChange
 from modules.core.scheduler.db_ops.closing import NOT_STARTED
 from modules.core.scheduler.db_ops.extra_runs import add_run
-from modules.core.scheduler.db_ops.lanes import end_unstarted
+from modules.core.scheduler.db_ops.lanes import end_unstarted, lock_lanes
 from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import readable_rows
@@ -36,7 +36,7 @@ _NEW: Final = {
 }
 _LATER: Final = {
     "others_open", "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at",
-    "paused_until",
+    "paused_until", "watched",
 }  # fmt: skip
 # Usually there is one at most; there are more only after a clock was set back.
 CLAIMED_AHEAD: Final = 10
@@ -160,6 +160,7 @@ class EventStatements(Statements):
         of the event's own columns adds one to its version. Raises TaskNotFound, and VersionConflict when `version`
         is given and no longer current.
         """
+        await lock_lanes(connection, [event_id])
         event = await _event(connection, event_id, for_update=True)
         if version is not None and version != event.version:
             raise VersionConflict(

@@ -35,13 +35,14 @@ async def run_beside_schedule(
 ) -> tuple[Extra, tuple[str, ...]]:
     """Put a run on record as its event's overlap policy has it, in the caller's transaction.
 
-    Lock the event's row before, and read it with all its columns. Returns where the run went, and the ids of running
-    executions that were asked to end for it: hand these to `Cluster.tell_cancelled` after the commit. A run whose place
-    is "missed" has no execution; it is recorded as missed, at `run.scheduled_for`, with the reason.
+    Before, call `lock_lanes`, then lock the event's row and read it with all its columns. Returns where the run went,
+    and the ids of running executions that were asked to end for it: hand these to the service's `tell_asked` after the
+    commit. A run whose place is "missed" has no execution; it is recorded as missed, at `run.scheduled_for`, with the
+    reason.
     """
     extra = place_of(event, now)
     if extra.place == "missed":
-        missed = (Missed(run.scheduled_for, run.scheduled_for, 1, extra.reason),)
+        missed = (Missed(run.scheduled_for, run.scheduled_for, 1, extra.reason, extra.why),)
         await insert_missed(connection, [(event.id, Firing(None, None, missed))], now)
         return extra, ()
     placed = replace(run, place=extra.place, cancels=extra.cancels)

@@ -49,6 +49,15 @@ class Obstacle:
     locked: bool = False
 
 
+async def lock_lanes(connection: AsyncConnection, event_ids: Collection[str]) -> None:
+    """Lock the open runs of these events, which must not be locked yet: executions come before events, or else two
+    transactions may wait for each other."""
+    if connection.dialect.name == "postgresql":
+        lanes = sorted(lane_of(event_id) for event_id in event_ids)
+        query = select(EXECUTIONS.c.id).where(*_OPEN, EXECUTIONS.c.overlap_key.in_(lanes)).order_by(EXECUTIONS.c.id)
+        await connection.execute(query.with_for_update())
+
+
 async def waiting_behind(connection: AsyncConnection, event_ids: Collection[str]) -> dict[str, list[Waiting]]:
     """The runs that wait behind open ones of these events, in the order in which they will run."""
     found: dict[str, list[Waiting]] = defaultdict(list)

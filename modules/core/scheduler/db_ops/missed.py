@@ -23,6 +23,7 @@ async def insert_missed(connection: AsyncConnection, firings: Iterable[tuple[str
             "until_time": span.until_time,
             "count": span.count,
             "reason": span.reason,
+            "detail": span.detail,
             "recorded_at": now,
         }
         for event_id, firing in firings
