@@ -23,6 +23,7 @@ def _added() -> dict[str, tuple[sa.Column[Any], ...]]:
     return {
         "scheduler_events": (
             sa.Column("overlap_key", sa.String(length=200), nullable=True),
+            sa.Column("others_open", sa.Integer(), server_default="0", nullable=False),
             sa.Column("catch_up_limit", sa.Integer(), nullable=True),
             sa.Column("expires_at", UtcDateTime(), nullable=True),
             sa.Column("on_event", sa.String(length=100), nullable=True),
@@ -53,6 +54,12 @@ _INDEXES = (
         "scheduler_executions",
         ["event_id", "kind", "scheduled_for"],
         "state = 'ready'",
+    ),
+    (
+        "ix_scheduler_executions_overlap_key",
+        "scheduler_executions",
+        ["overlap_key", "id"],
+        "success IS NULL AND overlap_key IS NOT NULL",
     ),
 )
 

@@ -55,7 +55,15 @@ LAYERS: list[tuple[str, list[str]]] = [
         ],
     ),
     ("scheduler: triggers", ["core.scheduler.triggers"]),
-    ("scheduler: what fires", ["core.scheduler.firing", "core.scheduler.task_config", "core.scheduler.task_registry"]),
+    (
+        "scheduler: what fires",
+        [
+            "core.scheduler.firing",
+            "core.scheduler.overlap",
+            "core.scheduler.task_config",
+            "core.scheduler.task_registry",
+        ],
+    ),
     ("scheduler: tables", ["core.scheduler.db_models"]),
     (
         "scheduler: statements, shapes",
@@ -94,6 +102,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: service",
         [
             "core.scheduler.control_service",
+            "core.scheduler.execution_service",
             "core.scheduler.ledger_service",
             "core.scheduler.node_service",
             "core.scheduler.service",
@@ -104,6 +113,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.api",
             "core.scheduler.control_routes",
+            "core.scheduler.execution_routes",
             "core.scheduler.ledger_routes",
             "core.scheduler.routes",
         ],

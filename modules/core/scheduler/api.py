@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import AfterValidator
 from starlette.responses import JSONResponse
 
-from modules.core.scheduler import schemas
+from modules.core.scheduler import execution_routes, schemas
 from modules.core.scheduler.auth import ApiKeys, Principal, Scope
 from modules.core.scheduler.control_routes import control_routes
 from modules.core.scheduler.cross_site import refuse_other_sites
@@ -88,6 +88,7 @@ def api_router(
         ("read", partial(_reading, service), _READING),
         ("read", partial(ledger_routes, service), _READING),
         ("operate", partial(_operating, service), _WRITING),
+        ("operate", partial(execution_routes.operating, service), _WRITING),
         ("operate", partial(control_routes, service), _WRITING),
         ("admin", partial(_administering, service, keys), _WRITING),
     ]

@@ -25,7 +25,8 @@ class Cluster:
     """Joins, beats, and drains when asked.
 
     `wake()` is called when there may be something to do: draining is over, or other nodes were not heard for a while.
-    `on_due(at)` and `on_change(event_id)` hand on what they announce.
+    `cancelled(ids)` is told which executions of this process somebody asked to cancel, with each heartbeat until they
+    have ended. `on_due(at)` and `on_change(event_id)` hand on what other nodes announce.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Cluster:
         executions: Callable[[], Collection[str]],
         lost: Callable[[Collection[str]], None],
         wake: Callable[[], None],
+        cancelled: Callable[[Collection[str]], None] | None = None,
         on_due: Callable[[datetime], None] | None = None,
         on_change: Callable[[str], None] | None = None,
     ) -> None:
         self._runtime = runtime
         self._wake = wake
+        self._cancelled = cancelled or (lambda _execution_ids: None)
         self._leaving = False
         self.watch = LoopWatch(runtime.stepping, busy=lambda: bool(executions()))
         self.heartbeat = Heartbeat(runtime, self.watch, executions, lost, self._told)
@@ -131,8 +134,15 @@ class Cluster:
                 own,
             )
 
+    def tell_cancelled(self) -> None:
+        """Executions are to be cancelled: whoever runs them hears of it with its next heartbeat, which is now."""
+        self.heartbeat.beat_now()
+        self.wakeups.announce_nodes()
+
     def _told(self, heard: Heard) -> None:
         runtime = self._runtime
+        if heard.cancelled:
+            self._cancelled(heard.cancelled)
         if self._leaving or heard.drain_requested == runtime.draining:
             return
         runtime.draining = heard.drain_requested

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from modules.core.scheduler.db_models import ScheduledEvent
-from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_columns
+from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_columns, place_of
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
@@ -52,7 +52,8 @@ def resume(event: ScheduledEvent, skip: Callable[[ScheduledEvent], Firing]) -> E
             details={"damaged": list(damaged)},
         )
     passed = skip(event)
-    over = passed.next_execution is None and event.active_execution_id is None and not waits_for_event(event)
+    is_open = event.active_execution_id is not None or event.others_open
+    over = passed.next_execution is None and not is_open and not waits_for_event(event)
     values = {
         "status": _finished_status(event) if over else "pending",
         "next_execution": passed.next_execution,
@@ -75,12 +76,15 @@ def end(event: ScheduledEvent, status: str, left_behind: Callable[[ScheduledEven
 
 
 def execute_now(event: ScheduledEvent, execution_id: str, now: datetime, session_id: str | None) -> EventChange:
-    """One run by hand, as soon as a slot is free; the schedule is left alone. Raises InvalidState, AlreadyRunning."""
+    """One run by hand, where the overlap policy lets it run: at once, beside others, or behind the run under way. The
+    schedule is left alone. Raises InvalidState, AlreadyRunning."""
     if not may_execute_now(event.status):
         raise _wrong_state(event, "executed", "it was cancelled; schedule a new task")
-    if event.active_execution_id is not None:
+    extra = place_of(event, now)
+    if extra.place == "missed":
+        by = f" (execution {event.active_execution_id})" if event.active_execution_id else ""
         raise AlreadyRunning(
-            f"Task {event.id} is running (execution {event.active_execution_id}): wait for it to end.",
+            f"Task {event.id} is running{by} and {extra.why}: wait for it to end.",
             details={"execution_id": event.active_execution_id},
         )
     execution = NewExecution(
@@ -89,6 +93,8 @@ def execute_now(event: ScheduledEvent, execution_id: str, now: datetime, session
         kind="manual",
         run_at=now,
         trace_session_id=session_id or event.trace_session_id,
+        place=extra.place,
+        cancels=extra.cancels,
     )
     return EventChange(execution=execution)
 

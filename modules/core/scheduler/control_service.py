@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 from modules.core.joined import after_commit, joined_connection, joining
 from modules.core.result import returns_result
 from modules.core.scheduler import control, new_event
-from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.db_ops import EventChange
-from modules.core.scheduler.dispatcher import Dispatcher
+from modules.core.scheduler.execution_service import ExecutionService
 from modules.core.scheduler.input_rules import checked_future, checked_line
-from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.questions import task_id_of
-from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.task_config import TaskPatch, parse_task_patch
 from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import task_view
@@ -28,16 +25,12 @@ if TYPE_CHECKING:
     from modules.core.scheduler.db_models import ScheduledEvent
 
 
-class ControlService:
+class ControlService(ExecutionService):
     """Edit, pause, resume, cancel and run now; the service builds what this asks.
 
     With `session`, an AsyncSession on the same database, a change is part of the caller's transaction.
     """
 
-    _runtime: Runtime
-    cluster: Cluster
-    dispatcher: Dispatcher
-    job_manager: JobManager
     trigger_manager: TriggerManager
 
     @returns_result
@@ -128,10 +121,12 @@ class ControlService:
         if joined_connection() is not None:
             decided = await self._runtime.db_ops.change_task(event_id, change, self._now(), version=version)
             after_commit(partial(self._changed_by_caller, event_id))
+            after_commit(partial(self.tell_asked, decided.asked))
             return decided
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
         await self.dispatcher.withdraw(event_id)
+        self.tell_asked(decided.asked)
         self.cluster.wakeups.announce_change(event_id)
         self._changed(event_id)
         return decided

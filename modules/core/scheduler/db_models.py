@@ -71,6 +71,8 @@ class ScheduledEvent(Base):
     fired_count: Mapped[int] = mapped_column(Integer, default=0)
     last_error: Mapped[str | None] = mapped_column(Text)
     active_execution_id: Mapped[str | None] = mapped_column(String(36))
+    # Open executions beside the active one: those that wait behind it, or that may run beside each other.
+    others_open: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     fence: Mapped[int] = mapped_column(Integer, default=0)
 
     overlap: Mapped[str] = mapped_column(String(20), default="skip")
@@ -213,6 +215,14 @@ class EventExecution(Base):
             "id",
             sqlite_where=text("state = 'ready'"),
             postgresql_where=text("state = 'ready'"),
+        ),
+        # The open runs that exclude each other; a task that knows its only run by its id has no key.
+        Index(
+            "ix_scheduler_executions_overlap_key",
+            "overlap_key",
+            "id",
+            sqlite_where=text("success IS NULL AND overlap_key IS NOT NULL"),
+            postgresql_where=text("success IS NULL AND overlap_key IS NOT NULL"),
         ),
         # What waits of one task, in the order of its nominal times.
         Index(

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -62,6 +62,7 @@ class Dispatcher:
         self._looked_at = 0.0
         self._small_since: float | None = None
         self.on_given_back: Callable[[], None] = lambda: None  # claims wait again, for any node
+        self.on_asked: Callable[[], None] = lambda: None  # executions, of any node, were asked to end
         self._jobs.on_slot = self._slot_is_free
         self._jobs.on_due = self.wake
         self.loop = BackgroundLoop("core.scheduler dispatcher", self.tick, runtime.clock)
@@ -184,6 +185,14 @@ class Dispatcher:
             if claim.execution_id in execution_ids:
                 self._remove(claim)
 
+    def cancel(self, execution_ids: Collection[str]) -> None:
+        """End those of these executions that this process holds: somebody cancelled them."""
+        for claim in self._claims():
+            if claim.execution_id in execution_ids:
+                self._unqueue(claim)
+                self._jobs.cancelled_before_start(claim)
+        self._jobs.stop_some(execution_ids, "cancelled")
+
     # What to do now, as far as it is known without asking.
 
     def _room(self) -> int:
@@ -264,6 +273,9 @@ class Dispatcher:
             self._must_look = True
         else:
             self._note(result.look)
+        if result.asked:
+            self.cancel(result.asked)
+            self.on_asked()
         changed = [claim for claim in result.claims if claim.event.id in self._changed_meanwhile]
         self._accept([claim for claim in result.claims if claim not in changed] if changed else result.claims)
         await self._give_back(changed)
@@ -311,7 +323,9 @@ class Dispatcher:
         now = self._runtime.clock.now()
         for claim in sorted(claims, key=lambda claim: rank(claim.due, claim.event.priority, head_start)):
             self._jobs.hold(claim)
-            if claim.due <= now:
+            if claim.cancel_requested:  # while it waited to be given to somebody else
+                self._jobs.cancelled_before_start(claim)
+            elif claim.due <= now:
                 self._due.append((self._runtime.clock.monotonic(), claim))
             else:
                 heapq.heappush(self._early, (claim.due, next(self._order), claim))
@@ -353,10 +367,13 @@ class Dispatcher:
         return [*(claim for _, claim in self._due), *(claim for _, _, claim in self._early)]
 
     def _remove(self, claim: Claim) -> None:
+        self._unqueue(claim)
+        self._jobs.let_go(claim)
+
+    def _unqueue(self, claim: Claim) -> None:
         self._due = deque(entry for entry in self._due if entry[1] is not claim)
         self._early = [entry for entry in self._early if entry[2] is not claim]
         heapq.heapify(self._early)
-        self._jobs.let_go(claim)
 
     async def _give_back_what_waits_long(self) -> None:
         """The slots are taken by what runs for long: another node may have some that are free."""

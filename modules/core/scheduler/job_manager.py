@@ -124,14 +124,20 @@ class JobManager:
         now = self._runtime.clock.now()
         execution_id = new_id()
         session_id = current_session_id()
-        if stuck := next((claim for claim in self.stuck if claim.event.id == job_id), None):
-            raise AlreadyRunning(
-                f"Task {job_id} ignores its cancellation and is still alive (execution {stuck.execution_id}): wait for "
-                "it to end, or restart this process.",
-                details={"execution_id": stuck.execution_id},
-            )
-        await self._scheduler.change(job_id, lambda event: control.execute_now(event, execution_id, now, session_id))
-        return {"execution_id": execution_id, "status": "running"}
+        stuck = next((claim for claim in self.stuck if claim.event.id == job_id), None)
+
+        def start(event: ScheduledEvent) -> EventChange:
+            if stuck is not None and event.overlap == "skip":
+                raise AlreadyRunning(
+                    f"Task {job_id} ignores its cancellation and is still alive (execution {stuck.execution_id}): wait "
+                    "for it to end, or restart this process.",
+                    details={"execution_id": stuck.execution_id},
+                )
+            return control.execute_now(event, execution_id, now, session_id)
+
+        decided = await self._scheduler.change(job_id, start)
+        waits = decided.execution is not None and decided.execution.place == "behind"
+        return {"execution_id": execution_id, "status": "waiting" if waits else "running"}
 
     @returns_result
     async def update_job_status(

@@ -40,6 +40,11 @@ def check_late(row: Mapping[str, Any]) -> None:
             "mode fixed_delay counts from the end of a run, so its runs cannot overlap: leave overlap at skip, or use "
             "fixed_rate."
         )
+    if row["catch_up"] == "all" and row["overlap"] in ("queue_one", "cancel_running"):
+        raise InvalidTask(
+            f"catch_up all runs every fire time that is late, and overlap {row['overlap']} keeps only one of those "
+            "that pass during a run: use overlap skip, queue_all or allow, or catch_up latest."
+        )
     if row["catch_up"] != "all" and row["catch_up_limit"] is not None:
         raise InvalidTask(
             f"catch_up_limit: it bounds catch_up all, and this is {row['catch_up']}: add catch_up all, or leave the "

@@ -83,6 +83,7 @@ class Attempt:
     failures: int
     abandonments: int
     scheduled: bool  # False for manual, event and backfill runs, which leave the schedule alone
+    final: bool = False  # somebody asked to cancel it
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def may_execute_now(status: str) -> bool:
 def _next_attempt(
     event: EventState, attempt: Attempt, outcome: ExecutionState, now: datetime, rng: random.Random
 ) -> NextAttempt | None:
-    if event.status == "cancelled" or event.delivery == "at_most_once":
+    if event.status == "cancelled" or event.delivery == "at_most_once" or attempt.final:
         return None
     number, failures, abandonments = attempt.number + 1, attempt.failures, attempt.abandonments
     if outcome == "interrupted":

@@ -32,6 +32,7 @@ _PLAIN_COLUMNS = {
     "timeout_seconds": "timeout_s",
     "retry": "retry",
     "delivery": "delivery",
+    "overlap": "overlap",
     "priority": "priority",
     "tags": "tags",
 }
@@ -55,6 +56,7 @@ def event_values(
         "timeout_s": config.timeout_seconds,
         "retry": config.retry.model_dump() if config.retry else None,
         "delivery": config.delivery,
+        "overlap": config.overlap,
         "priority": config.priority,
         "unique_key": config.unique_key,
         "tags": config.tags or None,
@@ -63,7 +65,7 @@ def event_values(
         "updated_at": now,
         **late_columns({field: getattr(config, field) for field in LATE_COLUMNS}),
     }
-    check_late({"overlap": "skip", **values})
+    check_late(values)
     check_not_expired(values["expires_at"], now)
     return values
 
@@ -191,7 +193,7 @@ def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str,
     no_time_left = values.get("next_execution", event.next_execution) is None
     if used_up or (no_time_left and not _waits_for_event(event, values)):
         # While an execution is under way its settlement ends the event.
-        ended = "pending" if event.active_execution_id is not None else "completed"
+        ended = "pending" if event.active_execution_id is not None or event.others_open else "completed"
         return {"next_execution": None, "status": ended if event.status != "paused" else event.status}
     return {"status": "pending"} if event.status in ("completed", "failed") else {}
 

@@ -67,8 +67,9 @@ class RunningJobs:
 
     @property
     def stuck(self) -> list[Claim]:
-        """Executions that are settled but whose function is still alive; each keeps its slot."""
-        return list(self._stuck.values())
+        """Executions that are settled, or cancelled, but whose function does not end; each keeps its slot."""
+        unending = [job.claim for job in self._jobs.values() if job.runner is not None and job.runner.overdue]
+        return [*self._stuck.values(), *unending]
 
     def held_of_module(self, module_id: str) -> int:
         return sum(claim.event.module_id == module_id for claim in self._held.values())
@@ -106,6 +107,23 @@ class RunningJobs:
             job = self._jobs.get(execution_id)
             if job is not None and job.runner is not None:
                 job.runner.stop(reason)
+
+    def cancelled_before_start(self, claim: Claim) -> None:
+        """Somebody cancelled a claimed execution that has not begun: have that recorded."""
+        now = self._runtime.clock.now()
+        error = "The execution was cancelled before it started."
+        self.recorder.put(
+            Finished(
+                execution_id=claim.execution_id,
+                event_id=claim.event.id,
+                fence=claim.fence,
+                outcome=Outcome("cancelled", error=error, error_type="cancelled"),
+                start_time=now,
+                end_time=now,
+                duration_ms=None,
+                cpu_ms=None,
+            )
+        )
 
     async def quiet(self) -> None:
         """Wait until nothing is held and no function is alive."""

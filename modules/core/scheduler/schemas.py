@@ -184,6 +184,7 @@ class Task(Answer):
     timeout_seconds: float | None
     retry: dict[str, Any] | None
     delivery: str
+    overlap: str
     priority: int
     unique_key: str | None
     tags: list[str]
@@ -217,7 +218,12 @@ class Resumed(Answer):
 
 class Started(Answer):
     execution_id: str
-    status: Literal["running"]
+    status: Literal["running", "waiting"] = Field(description="waiting: behind a run that is under way")
+
+
+class ExecutionCancelled(Answer):
+    execution_id: str
+    status: Literal["cancelled", "cancelling"] = Field(description="cancelling: its function was asked to end")
 
 
 class Execution(Answer):

@@ -65,10 +65,12 @@ class SchedulerService(ControlService, LedgerService, NodeService):
             self._runtime,
             executions=lambda: self.job_manager.running,
             lost=self._lost,
+            cancelled=self.dispatcher.cancel,
             wake=self.wake,
             on_due=self.dispatcher.wake,
             on_change=self._changed_elsewhere,
         )
+        self.dispatcher.on_asked = self.cluster.tell_cancelled
         self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.firing import ON_TIME, Firing
 from modules.core.scheduler.lifecycle import Attempt, EventState, RetryPolicy, Settlement, settle
 from modules.core.scheduler.outcomes import Outcome
+from modules.core.scheduler.overlap import ALONE, Beside
 from modules.core.scheduler.task_config import retry_policy
 from modules.core.scheduler.trigger_manager import TriggerManager, counts_from_end
 from modules.core.scheduler.triggers import InvalidTrigger
@@ -25,11 +27,21 @@ class Settler:
         self._rng = rng
 
     def __call__(
-        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime
+        self,
+        event: ScheduledEvent,
+        execution: EventExecution,
+        outcome: Outcome,
+        now: datetime,
+        beside: Beside = ALONE,
     ) -> tuple[Settlement, Firing]:
-        """The event's new status, the next attempt, and the fire times that the run overlapped."""
+        """The event's new status, the next attempt, and what becomes of the fire times that the run overlapped.
+
+        Where the Firing has a `scheduled_for`, that occurrence waited for this end and runs now.
+        """
         if counts_from_end(event) and execution.kind == "schedule":
             return self._count_from_end(event, execution, outcome, now)
+        if event.overlap != "skip" or beside != ALONE:
+            return self._settle_among_others(event, execution, outcome, now, beside)
         skipped = self._overlapped(event, execution, outcome, now)
         return self._settle(event, execution, outcome, now, skipped.next_execution), skipped
 
@@ -51,6 +63,8 @@ class Settler:
         attempt = Attempt(
             execution.attempt, execution.failures, execution.abandonments, scheduled=execution.kind == "schedule"
         )
+        if execution.cancel_requested:  # asked for and answered: it does not start again
+            attempt = replace(attempt, final=True)
         return settle(state, attempt, outcome.state, now, self._rng)
 
     def _count_from_end(
@@ -62,6 +76,36 @@ class Settler:
             following = self._triggers.next_after_end(event, ended)
         settlement = self._settle(event, execution, outcome, ended, None if following is None else LATEST)
         return settlement, Firing(None, event.next_execution if settlement.next_attempt is not None else following)
+
+    def _settle_among_others(
+        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime, beside: Beside
+    ) -> tuple[Settlement, Firing]:
+        unchanged = Firing(None, event.next_execution)
+        try:
+            # A retry yields to the next fire time. What waits for this run to end is no reason to give it up.
+            ahead = self._triggers.next_ahead(event, now)
+            following = unchanged if beside.busy else self._following(event, execution, outcome, now, beside)
+        except InvalidTrigger:
+            ahead, following = event.next_execution, unchanged  # the next firing parks the event and says why
+        settlement = self._settle(event, execution, outcome, now, ahead)
+        if settlement.next_attempt is not None:
+            return settlement, replace(following, scheduled_for=None) if outcome.state == "abandoned" else unchanged
+        more = beside.busy or beside.waiting or following.scheduled_for or following.next_execution
+        return Settlement(event.status if more else settlement.status, None), following  # type: ignore[arg-type]
+
+    def _following(
+        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime, beside: Beside
+    ) -> Firing:
+        if event.status != "pending":
+            return Firing(None, event.next_execution)
+        if outcome.state == "abandoned":
+            # Nobody worked while a dead process was thought alive, or longer: those times are late.
+            ended = execution.lease_expires_at
+            if ended is None or now - ended <= ON_TIME:
+                return Firing(None, event.next_execution)
+            late = self._triggers.judge_late(event, now)
+            return replace(late, scheduled_for=None, next_execution=late.scheduled_for or late.next_execution)
+        return self._triggers.follow(event, now, waiting=beside.waiting[0] if beside.waiting else None)
 
     def _overlapped(self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime) -> Firing:
         # Nobody worked while a dead process was thought alive: those times are late, not overlapped.

@@ -41,6 +41,10 @@ Tags = Annotated[list[Line50], Field(max_length=20)]
 Priority = Annotated[
     StrictInt, Field(ge=-100, le=100, description="The higher goes first; each level is a head start of a minute")
 ]
+Overlap = Annotated[
+    Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"],
+    Field(description="What happens when a run is wanted while another one of the task is open"),
+]
 Moment = Annotated[Annotated[datetime, Strict()] | StrictStr, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -168,6 +172,7 @@ class TaskConfig(LateConfig, ScheduleConfig):
     timeout_seconds: Timeout | None = None
     retry: RetryConfig | None = None
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    overlap: Overlap = "skip"
     priority: Priority = 0
     unique_key: Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(one_line)] | None = None
     tags: Tags = Field(default_factory=list)
@@ -183,6 +188,7 @@ class TaskPatch(LateConfig, ScheduleConfig):
     timeout_seconds: Timeout | None = None
     retry: RetryConfig | None = None
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    overlap: Overlap = "skip"
     priority: Priority = 0
     tags: Tags = Field(default_factory=list)
     version: StrictInt | None = Field(None, description="Refuse the change unless the task is at this version")

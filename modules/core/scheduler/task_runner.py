@@ -30,12 +30,13 @@ class TaskRunner:
     """One call of one function: `start()` once, `stop()` at any time.
 
     `settled(outcome)` is called once, at the latest after timeout and grace; `ended()` once as well, when the function
-    is no longer alive: right after that, or for one that ignores its cancellation later.
+    is no longer alive: right after that, or for one that ignores its cancellation later. A cancelled one that goes on
+    is settled when it ends: whoever cancelled it to run another in its place must not run beside it.
     """
 
     __slots__ = (
         "_ended", "_grace", "_outcome_given", "_reason", "_result_max_bytes", "_settled", "_stepping", "_task",
-        "_timeout", "_timer", "_work", "context", "cpu_seconds",
+        "_timeout", "_timer", "_work", "context", "cpu_seconds", "overdue",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +53,7 @@ class TaskRunner:
     ) -> None:
         self.context = context
         self.cpu_seconds = 0.0
+        self.overdue = False  # it was cancelled, does not end, and so goes on to be open
         self._task = task
         self._timeout = timeout
         self._grace = grace
@@ -117,7 +119,10 @@ class TaskRunner:
             self._task.module_id,
             self._task.function_name,
         )
-        self._settle(self._stopped(self._reason))
+        if self._reason == "cancelled":
+            self.overdue = True
+        else:
+            self._settle(self._stopped(self._reason))
 
     def _done(self, work: asyncio.Future[Outcome]) -> None:
         if self._timer is not None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from modules.core.clock import Clock, host_timezone_of
-from modules.core.scheduler import firing
+from modules.core.scheduler import firing, overlap
 from modules.core.scheduler.firing import (
     CATCH_UP_LIMIT,
     Firing,
@@ -121,7 +121,31 @@ class TriggerManager:
         """Drop the fire times that passed while an execution of the event ran from `since` to `now`."""
         if not event.recurring or counts_from_end(event):
             return Firing(None, event.next_execution)
-        return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
+        return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap", "overlap=skip")
+
+    def follow(self, event: ScheduledEvent, now: datetime, *, waiting: datetime | None) -> Firing:
+        """What the overlap policy makes of the fire times that passed during a run that has ended; `waiting` is the
+        nominal time of the first run that waits behind it."""
+        if not event.recurring:
+            return Firing(None, event.next_execution)
+        remaining = None if event.max_executions is None else event.max_executions - event.fired_count
+        return overlap.follow(
+            event.overlap, self.trigger_of(event), event.next_execution, now, waiting=waiting, remaining=remaining
+        )
+
+    def judge_late(self, event: ScheduledEvent, now: datetime) -> Firing:
+        """What catch_up leaves of the fire times that passed while nobody worked; `scheduled_for` has not run."""
+        due = event.next_execution
+        if not event.recurring or due is None or due > now:
+            return Firing(None, due)
+        return self.decide_firing(event, now)
+
+    def next_ahead(self, event: ScheduledEvent, now: datetime) -> datetime | None:
+        """The first fire time that has not passed; of a one-time event the one that it has not run for."""
+        due = event.next_execution
+        if not event.recurring or due is None or due > now:
+            return due
+        return self.trigger_of(event).next_after(now)
 
     def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
         """Drop every fire time of a recurring event up to `now`, which passed during a pause; a one-time event stays

@@ -10,8 +10,9 @@ from modules.core.scheduler.db_ops import damaged_columns
 
 
 def shown_status(event: ScheduledEvent) -> str:
-    """The stored status, or "running" while an execution of a pending task is under way."""
-    return "running" if event.status == "pending" and event.active_execution_id is not None else event.status
+    """The stored status, or "running" while an execution of a pending task is open."""
+    is_open = event.active_execution_id is not None or event.others_open
+    return "running" if event.status == "pending" and is_open else event.status
 
 
 def task_view(event: ScheduledEvent) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "timeout_seconds": event.timeout_s,
         "retry": event.retry,
         "delivery": event.delivery,
+        "overlap": event.overlap,
         "priority": event.priority,
         "unique_key": event.unique_key,
         "tags": event.tags or [],

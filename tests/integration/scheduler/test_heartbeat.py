@@ -38,7 +38,7 @@ class Beats:
             beats.at.append(beats.clock.passed)
             if beats.clock.passed >= beats.fails_from:
                 raise DatabaseUnavailable("away")
-            return Heard(set(ids), False, None)
+            return Heard(set(ids), set(), False, None)
 
         monkeypatch.setattr(NodeStatements, "heartbeat", heartbeat)
         tell = heartbeat_file._tell

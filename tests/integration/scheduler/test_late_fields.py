@@ -57,6 +57,9 @@ async def test_they_are_stored_and_shown(app: App, fields: dict[str, Any], expec
         ({**ONCE, "catch_up": "none"}, "expires_at or max_lateness_seconds"),
         ({**ONCE, "expires_at": NOON + HOUR / 2}, "expires_at lies before schedule_time"),
         ({**ONCE, "expires_at": "tomorrow"}, "is not an ISO 8601 time"),
+        ({**RECURRING, "mode": "fixed_delay", "overlap": "allow"}, "leave overlap at skip"),
+        ({**RECURRING, "catch_up": "all", "overlap": "queue_one"}, "overlap queue_one keeps only one"),
+        ({**RECURRING, "catch_up": "all", "overlap": "cancel_running"}, "overlap cancel_running keeps only one"),
         ({"on_event": "paid", "catch_up": "all"}, "no fire time to be late for"),
         (
             {"on_event": "paid", "max_lateness_seconds": 90},
@@ -88,6 +91,8 @@ async def test_they_are_edited_and_null_is_the_default(app: App) -> None:
     [
         ({**RECURRING, "catch_up": "all", "catch_up_limit": 3}, {"catch_up": "latest"}, "it bounds catch_up all"),
         ({**RECURRING, "max_lateness_seconds": 90}, {"catch_up": "none"}, "keep one of them"),
+        ({**RECURRING, "mode": "fixed_delay"}, {"overlap": "queue_all"}, "leave overlap at skip"),
+        ({**RECURRING, "overlap": "allow"}, {"mode": "fixed_delay", "interval": "1 hour"}, "leave overlap at skip"),
         ({**ONCE, "expires_at": NOON + 2 * HOUR}, {"interval": "1 hour"}, "takes end_time"),
         ({**ONCE, "expires_at": NOON + 2 * HOUR}, {"schedule_time": NOON + 3 * HOUR}, "before schedule_time"),
         (ONCE, {"expires_at": NOON - HOUR}, "which has passed"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modules.core.scheduler.db_ops.api_keys import ApiKeyStatements
+from modules.core.scheduler.db_ops.cancelling import CancelStatements
 from modules.core.scheduler.db_ops.changes import (
     Claim,
     ClaimRequest,
@@ -19,7 +20,9 @@ from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
+from modules.core.scheduler.db_ops.extra_runs import place_of, run_beside_schedule
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.lanes import lock_lanes
 from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
@@ -33,6 +36,7 @@ class DbOps(
     CompletionStatements,
     RecoveryStatements,
     HistoryStatements,
+    CancelStatements,
     LedgerStatements,
     NodeStatements,
     DowntimeStatements,
@@ -63,4 +67,7 @@ __all__ = [
     "TaskFilter",
     "cleanup_key",
     "damaged_columns",
+    "lock_lanes",
+    "place_of",
+    "run_beside_schedule",
 ]

@@ -13,6 +13,7 @@ from modules.core.scheduler.fairness import Limit, Waiting
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import Settlement
 from modules.core.scheduler.outcomes import Outcome
+from modules.core.scheduler.overlap import Beside, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class NewExecution:
     attempt: int = 1
     failures: int = 0
     abandonments: int = 0
+    place: Place = "active"
+    cancels: bool = False  # what runs is asked to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class EventChange:
     missed: tuple[Missed, ...] = ()
     cancel_waiting: bool = False  # close executions that have not started
     execution: NewExecution | None = None
+    asked: tuple[str, ...] = ()  # filled in: the executions that were asked to end
     otherwise: Callable[[datetime], EventChange] | None = None
 
 
@@ -67,6 +71,7 @@ class ClaimRequest:
     limits: Collection[Limit] = ()
     room: Mapping[Limit, int] = field(default_factory=dict)
     head_start: timedelta = timedelta(0)
+    asked: set[str] = field(default_factory=set)  # filled in: executions that were asked to end
     lease_now: datetime | None = None  # the moment that leases count from; None is the database's own clock
 
     def begun(self) -> ClaimRequest:
@@ -96,6 +101,7 @@ class Claim:
     next_execution: datetime | None
     trace_session_id: str
     late_from: datetime | None = None
+    cancel_requested: bool = False
 
     def lateness_ms(self, started: datetime) -> float:
         """How much later than due it started."""
@@ -135,10 +141,14 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What was claimed, and what waits after that; `look` is None when there may be more to claim at once."""
+    """What was claimed, and what waits after that; `look` is None when there may be more to claim at once.
+
+    `asked` are running executions, of any node, that were asked to end.
+    """
 
     claims: list[Claim]
     look: Look | None
+    asked: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +167,4 @@ class Finished:
     sets_next: bool = False  # its event is due again some time after this end
 
 
-Settle = Callable[[ScheduledEvent, EventExecution, Outcome, datetime], tuple[Settlement, Firing]]
+Settle = Callable[[ScheduledEvent, EventExecution, Outcome, datetime, Beside], tuple[Settlement, Firing]]

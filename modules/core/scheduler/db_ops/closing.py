@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import and_, case, update
+from sqlalchemy import and_, case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
+from modules.core.scheduler.db_ops.lanes import close_unstarted, go_on_without
+
+NOT_STARTED: Final = "The task was cancelled before this started."
 
 
 async def close_waiting(connection: AsyncConnection, execution_id: str, now: datetime) -> bool:
     """End an execution that waits as cancelled; False when it does not wait."""
-    statement = (
-        update(EXECUTIONS)
-        .where(EXECUTIONS.c.id == execution_id, EXECUTIONS.c.state == "ready")
-        .values(
-            state="cancelled",
-            success=False,
-            end_time=now,
-            error="The task was cancelled before this started.",
-            error_type="cancelled",
-        )
-        .returning(EXECUTIONS.c.id)
-    )
-    return (await connection.execute(statement)).first() is not None
+    return bool(await close_unstarted(connection, [execution_id], NOT_STARTED, now))
 
 
 async def close_unreadable(connection: AsyncConnection, execution_id: str, state: str, now: datetime) -> None:
@@ -38,9 +30,12 @@ async def close_unreadable(connection: AsyncConnection, execution_id: str, state
         .where(EXECUTIONS.c.id == execution_id)
         .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
     )
-    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
-    await connection.execute(
+    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None), EVENTS.c.others_open == 0)
+    freed = await connection.execute(
         update(EVENTS)
         .where(EVENTS.c.active_execution_id == execution_id)
         .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
     )
+    keyed = select(EXECUTIONS.c.event_id).where(EXECUTIONS.c.id == execution_id, EXECUTIONS.c.overlap_key.is_not(None))
+    if (event_id := (await connection.execute(keyed)).scalar()) is not None:
+        await go_on_without(connection, event_id, now, was_active=bool(freed.rowcount))

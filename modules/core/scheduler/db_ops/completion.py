@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -20,11 +20,13 @@ from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write_in_lane
 from modules.core.scheduler.db_ops.changes import Finished, Recorded, Settle
+from modules.core.scheduler.db_ops.following import EventDraft, Followers
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.firing import Firing
 from modules.core.scheduler.lifecycle import NextAttempt, Settlement
 from modules.core.scheduler.outcomes import Outcome
+from modules.core.scheduler.overlap import Beside
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +46,17 @@ _CLOSED: Final[dict[str, str | ColumnElement[Any]]] = {
 _CLOSE = UpdateRows(
     EXECUTIONS, _CLOSED, same_as={"fence": "fence"}, where=lambda _: [EXECUTIONS.c.state == literal_column("'running'")]
 )
+_CLOSE_UNSTARTED = UpdateRows(
+    EXECUTIONS, _CLOSED, same_as={"fence": "fence"}, where=lambda _: [EXECUTIONS.c.state == literal_column("'ready'")]
+)
 _SETTLE = UpdateRows(
     EVENTS,
     {
         "status": "status",
         "next_execution": "next",
+        "fired_count": "fired",
         "active_execution_id": "active",
+        "others_open": "others",
         "fence": "fence",
         "execution_count": "count",
         "last_execution": "last",
@@ -75,11 +82,12 @@ _SETTLE_SUCCESS = UpdateRows(
     },
     same_as={"active_execution_id": "active"},
     where=lambda same: [
+        EVENTS.c.others_open == literal_column("0"),
         or_(
             EVENTS.c.next_execution.is_(None),
             EVENTS.c.next_execution > same["now"],
             EVENTS.c.recurring.is_(False),
-        )
+        ),
     ],
     same={"now": UtcDateTime()},
 )
@@ -87,17 +95,16 @@ _ATTEMPT = InsertRows(
     EXECUTIONS,
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "overlap_key",
     ),
 )  # fmt: skip
-
 
 # What settling needs to know, and no more: it is read once for every execution.
 EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence", "lateness_ms",
+        "abandonments", "fence", "lateness_ms", "state", "lease_expires_at", "cancel_requested", "overlap_key",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -105,23 +112,11 @@ _EVENT = tuple(
     for name in (
         "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
-        "active_execution_id", "fence", "delivery", "retry", "priority", "jitter_s", "on_event", "on_task_id",
+        "active_execution_id", "fence", "delivery", "retry", "priority", "overlap", "others_open", "fired_count",
+        "max_executions", "catch_up", "catch_up_limit", "max_lateness_s", "expires_at", "jitter_s", "on_event",
+        "on_task_id", "trace_session_id",
     )
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class _EventDraft:
-    """An event's columns as they will be written; several of its executions may end in one batch."""
-
-    event: ScheduledEvent
-    status: str
-    next_execution: datetime | None
-    active: str | None
-    fence: int
-    count: int
-    last_execution: datetime | None
-    last_error: str | None
 
 
 class CompletionStatements(Statements):
@@ -184,58 +179,78 @@ async def close(
     if not closing:
         return None
     drafts = await _drafts(connection, {row.event_id for row, _ in closing})
+    followers = await Followers.of(connection, drafts)
+    closing = [(row, _as_asked(row, finished)) for row, finished in closing]
     attempts: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
     moments: list[datetime | None] = []
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
-        settlement, skipped = _settled(
-            settle, draft.event, row, outcome, finished.end_time if finished.sets_next else now
-        )
+        beside = followers.beside(draft, row.id)
+        moment = finished.end_time if finished.sets_next else now
+        settlement, skipped = _settled(settle, draft.event, row, outcome, moment, beside)
         draft.status = settlement.status
-        draft.next_execution = skipped.next_execution
-        draft.last_execution = finished.start_time
-        if outcome.state != "interrupted":  # that one is no attempt: it starts again
+        if not beside.busy:
+            draft.next_execution = skipped.next_execution
+        if row.state == "running":
+            draft.last_execution = finished.start_time
+        if outcome.state != "interrupted" and row.state == "running":  # else it is no attempt: nothing was tried
             draft.count += 1
             draft.last_error = None if outcome.state == "succeeded" else outcome.error
         draft.fence += 1
         following = new_id() if settlement.next_attempt else None
         if draft.active == row.id:
             draft.active = following
+        elif not following:
+            draft.others = max(0, draft.others - 1)
         missed.append((row.event_id, skipped))
         if following and settlement.next_attempt:
             attempts.append(_attempt_row(row, following, settlement.next_attempt, draft))
             moments.append(settlement.next_attempt.run_at)
+        elif not beside.busy and followers.follow(draft, row, skipped.scheduled_for):
+            moments.append(now)
         elif draft.status == "pending":
             moments.append(draft.next_execution)
-    await _CLOSE(connection, [_closed_row(finished) for _, finished in closing])
+    await _CLOSE(connection, [_closed_row(finished) for row, finished in closing if row.state == "running"])
+    await _CLOSE_UNSTARTED(connection, [_closed_row(finished) for row, finished in closing if row.state == "ready"])
+    attempts += await followers.rows(connection, now)
     await _SETTLE(connection, [_settled_row(draft) for draft in drafts.values()])
     await _ATTEMPT(connection, attempts)
     await insert_missed(connection, missed, now)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
+def _as_asked(row: EventExecution, finished: Finished) -> Finished:
+    """Who was asked to cancel it was told so: an end that would have been followed by another attempt is the end."""
+    if row.cancel_requested and finished.outcome.state in ("interrupted", "abandoned"):
+        error = f"The execution was cancelled. {finished.outcome.error}"
+        return replace(finished, outcome=Outcome("cancelled", error=error, error_type="cancelled"))
+    return finished
+
+
 def _settled(
-    settle: Settle, event: ScheduledEvent, row: EventExecution, outcome: Outcome, now: datetime
+    settle: Settle, event: ScheduledEvent, row: EventExecution, outcome: Outcome, now: datetime, beside: Beside
 ) -> tuple[Settlement, Firing]:
     """What follows; where that cannot be told, the event is paused, so that one bad row stops no other's recording."""
     try:
-        return settle(event, row, outcome, now)
+        return settle(event, row, outcome, now, beside)
     except Exception:
         logger.exception("what follows from execution %s of task %s cannot be told", row.id, event.id)
         status = "paused" if event.status == "pending" else event.status
         return Settlement(status, None), Firing(None, event.next_execution)  # type: ignore[arg-type]
 
 
-async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict[str, _EventDraft]:
+async def _drafts(connection: AsyncConnection, event_ids: Iterable[str]) -> dict[str, EventDraft]:
     query = select(*_EVENT).where(EVENTS.c.id.in_(sorted(event_ids))).order_by(EVENTS.c.id).with_for_update()
     return {
-        event.id: _EventDraft(
+        event.id: EventDraft(
             event=cast(ScheduledEvent, event),
             status=event.status,
             next_execution=event.next_execution,
             active=event.active_execution_id,
+            others=event.others_open,
+            fired=event.fired_count,
             fence=event.fence,
             count=event.execution_count,
             last_execution=event.last_execution,
@@ -263,12 +278,14 @@ def _closed_row(finished: Finished) -> tuple[Any, ...]:
     )
 
 
-def _settled_row(draft: _EventDraft) -> tuple[Any, ...]:
+def _settled_row(draft: EventDraft) -> tuple[Any, ...]:
     return (
         draft.event.id,
         draft.status,
         draft.next_execution,
+        draft.fired,
         draft.active,
+        draft.others,
         draft.fence,
         draft.count,
         draft.last_execution,
@@ -276,7 +293,7 @@ def _settled_row(draft: _EventDraft) -> tuple[Any, ...]:
     )
 
 
-def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, draft: _EventDraft) -> tuple[Any, ...]:
+def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, draft: EventDraft) -> tuple[Any, ...]:
     return (
         attempt_id,
         row.event_id,
@@ -292,4 +309,5 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.event.priority,
         draft.fence,
         False,
+        row.overlap_key,
     )

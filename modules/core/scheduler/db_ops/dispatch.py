@@ -21,11 +21,13 @@ from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, r
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
 from modules.core.scheduler.db_ops.closing import close_unreadable, close_waiting
 from modules.core.scheduler.db_ops.fired import insert_fired
+from modules.core.scheduler.db_ops.lanes import forget_one, obstacles
 from modules.core.scheduler.db_ops.many_rows import UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
 from modules.core.scheduler.firing import Firing
+from modules.core.scheduler.overlap import runs_beside
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +35,12 @@ logger = logging.getLogger(__name__)
 _EVENT: Final = (
     "id", "version", "name", "module_id", "function_name", "parameters", "recurring", "interval_type", "interval_value",
     "cron_expression", "trigger", "timezone", "anchor_time", "end_time", "next_execution", "status", "fired_count",
-    "max_executions", "active_execution_id", "fence", "catch_up", "catch_up_limit", "max_lateness_s", "expires_at",
-    "jitter_s", "priority", "delivery", "timeout_s", "on_event", "on_task_id", "trace_session_id",
+    "max_executions", "active_execution_id", "others_open", "fence", "overlap", "catch_up", "catch_up_limit",
+    "max_lateness_s", "expires_at", "jitter_s", "priority", "delivery", "timeout_s", "on_event", "on_task_id",
+    "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
-    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id",
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "cancel_requested",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -48,6 +51,7 @@ _ADVANCE = UpdateRows(
         "fired_count": "fired",
         "fence": "new_fence",
         "active_execution_id": "active",
+        "others_open": "others",
         "status": "new_status",
         "pause_reason": "reason",
     },
@@ -108,10 +112,10 @@ class DispatchStatements(Statements):
             claims += await work(connection, request, admission, looked, rows)
         more = taken >= request.limit
         if more:
-            return ClaimResult(claims, None)
+            return ClaimResult(claims, None, request.asked)
         later = request.now + queues.LOOK_AGAIN
         look = await queues.look(connection, request, admission, unreadable_at=later)
-        return ClaimResult(claims, pauses.without_ended(look, request))
+        return ClaimResult(claims, pauses.without_ended(look, request), request.asked)
 
     @write
     async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
@@ -124,7 +128,7 @@ class DispatchStatements(Statements):
                 one = _one_due if source == "due" else _one_ready
                 claims += await one(connection, request, admission, looked, row.id)
         later = Waiting("due", 0, request.now + (timedelta(0) if claims else queues.LOOK_AGAIN))
-        return ClaimResult(claims, replace(looked, waiting=[later]))
+        return ClaimResult(claims, replace(looked, waiting=[later]), request.asked)
 
     @write
     async def release(self, connection: AsyncConnection, claims: Sequence[Claim], now: datetime) -> None:
@@ -132,12 +136,11 @@ class DispatchStatements(Statements):
         was cancelled meanwhile ends as cancelled."""
         await _RELEASE(connection, [(claim.execution_id, claim.fence) for claim in claims])
         ids = sorted(claim.event.id for claim in claims)
-        cancelled = select(EVENTS.c.id, EVENTS.c.active_execution_id).where(
-            EVENTS.c.id.in_(ids), EVENTS.c.status == "cancelled", EVENTS.c.active_execution_id.is_not(None)
-        )
-        for event_id, execution_id in (await connection.execute(cancelled.with_for_update())).all():
-            if await close_waiting(connection, execution_id, now):
-                await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(active_execution_id=None))
+        cancelled = select(EVENTS.c.id).where(EVENTS.c.id.in_(ids), EVENTS.c.status == "cancelled")
+        gone = set((await connection.execute(cancelled.with_for_update())).scalars())
+        for claim in claims:
+            if claim.event.id in gone and await close_waiting(connection, claim.execution_id, now):
+                await forget_one(connection, claim.event.id, claim.execution_id)
 
     @read
     async def get_due_tasks(self, connection: AsyncConnection, now: datetime, limit: int = 100) -> list[ScheduledEvent]:
@@ -213,6 +216,7 @@ async def _claim(
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
             late_from=_late_from(request, event, row),
+            cancel_requested=row.cancel_requested,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None
@@ -250,13 +254,23 @@ async def _fire(
     advanced: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
     too_late: list[tuple[str, str]] = []
+    in_the_way = await obstacles(connection, due, request.asked, request.now)
     for event in due:
         seen = (event.id, event.fence)
+        obstacle, others = in_the_way.get(event.id), event.others_open
+        if obstacle is not None:
+            if obstacle.locked:
+                continue  # it stays due
+            if obstacle.holder is not None:
+                unchanged = (event.next_execution, event.fired_count, event.fence)
+                advanced.append((*seen, *unchanged, obstacle.holder, obstacle.others, "pending", None))
+                continue
+            others = 0
         try:
             firing = request.decide(event, request.now)
         except ModuleError as error:
-            unchanged = (event.next_execution, event.fired_count, event.fence, None)
-            advanced.append((*seen, *unchanged, "paused", _parked(error)))
+            parked = (event.next_execution, event.fired_count, event.fence, None, others, "paused", _parked(error))
+            advanced.append((*seen, *parked))
             continue
         start = firing.start_at or firing.scheduled_for
         waits = start is not None and start > request.until
@@ -265,11 +279,11 @@ async def _fire(
             continue  # it stays due
         missed.append((event.id, firing))
         if firing.scheduled_for is None or already_ran:
-            status = "pending" if firing.next_execution is not None else "completed"
+            status = "pending" if firing.next_execution is not None or others else "completed"
             if not event.recurring and firing.missed:
-                status = "failed"
+                status = "failed" if not others else "pending"
                 too_late.append((event.id, f"It did not run, because it was too late: {firing.missed[0].detail}."))
-            advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, status, None))
+            advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, others, status, None))
             continue
         claim = Claim(
             event=event,
@@ -289,7 +303,8 @@ async def _fire(
                 firing.next_execution,
                 event.fired_count + 1,
                 claim.fence,
-                claim.execution_id,
+                None if runs_beside(event.overlap) else claim.execution_id,
+                others + runs_beside(event.overlap),
                 "pending",
                 None,
             )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +15,9 @@ from modules.core.errors import ModuleError
 from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import EventChange
-from modules.core.scheduler.db_ops.closing import close_waiting
+from modules.core.scheduler.db_ops.closing import NOT_STARTED
+from modules.core.scheduler.db_ops.extra_runs import add_run
+from modules.core.scheduler.db_ops.lanes import end_unstarted, lock_lanes
 from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import readable_rows
@@ -33,8 +35,8 @@ _NEW: Final = {
     "version": 1,
 }
 _LATER: Final = {
-    "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at", "paused_until",
-    "watched",
+    "others_open", "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at",
+    "paused_until", "watched",
 }  # fmt: skip
 # Usually there is one at most; there are more only after a clock was set back.
 CLAIMED_AHEAD: Final = 10
@@ -54,9 +56,10 @@ class TaskFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         conditions: list[ColumnElement[bool]] = []
         if self.status == "running":
-            conditions.append(EVENTS.c.active_execution_id.is_not(None))
+            conditions.append(or_(EVENTS.c.active_execution_id.is_not(None), EVENTS.c.others_open > 0))
         elif self.status == "pending":
-            conditions += [EVENTS.c.status == "pending", EVENTS.c.active_execution_id.is_(None)]
+            free = EVENTS.c.active_execution_id.is_(None)
+            conditions += [EVENTS.c.status == "pending", free, EVENTS.c.others_open == 0]
         elif self.status is not None:
             # Said twice: the index holds only what is not pending.
             conditions += [EVENTS.c.status == self.status, EVENTS.c.status != "pending"]
@@ -157,6 +160,7 @@ class EventStatements(Statements):
         of the event's own columns adds one to its version. Raises TaskNotFound, and VersionConflict when `version`
         is given and no longer current.
         """
+        await lock_lanes(connection, [event_id])
         event = await _event(connection, event_id, for_update=True)
         if version is not None and version != event.version:
             raise VersionConflict(
@@ -167,31 +171,12 @@ class EventStatements(Statements):
         values: dict[str, Any] = dict(decided.values)
         if values:
             values |= {"version": event.version + 1, "updated_at": now}
-        # The active execution is the only one that can be open; by its id, so that a long history is not walked.
-        active = event.active_execution_id if decided.cancel_waiting else None
-        if active is not None and await close_waiting(connection, active, now):
-            values["active_execution_id"] = None
+        if decided.cancel_waiting:
+            values |= await end_unstarted(connection, event, NOT_STARTED, now)
         if decided.execution is not None:
-            new = decided.execution
-            fence = event.fence + 1
-            values |= {"fence": fence, "active_execution_id": new.id}
-            await connection.execute(
-                insert(EXECUTIONS).values(
-                    id=new.id,
-                    event_id=event_id,
-                    start_time=new.run_at,
-                    trace_session_id=new.trace_session_id,
-                    scheduled_for=new.scheduled_for,
-                    kind=new.kind,
-                    attempt=new.attempt,
-                    failures=new.failures,
-                    abandonments=new.abandonments,
-                    state="ready",
-                    run_at=new.run_at,
-                    priority=event.priority,
-                    fence=fence,
-                )
-            )
+            run, added, asked = await add_run(connection, event, decided.execution, now)
+            values |= added
+            decided = replace(decided, execution=run, asked=asked)
         if values:
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)

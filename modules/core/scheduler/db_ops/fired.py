@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modules.core.scheduler.db_ops.base import EXECUTIONS
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest
 from modules.core.scheduler.db_ops.many_rows import InsertRows
+from modules.core.scheduler.overlap import lane
 
 _PUT_OFF_COLUMNS = (
     "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures", "abandonments",
-    "state", "run_at", "priority", "fence", "cancel_requested",
+    "state", "run_at", "priority", "fence", "cancel_requested", "overlap_key",
 )  # fmt: skip
 _PUT_OFF = InsertRows(EXECUTIONS, _PUT_OFF_COLUMNS)
 _RUNNING = InsertRows(EXECUTIONS, (*_PUT_OFF_COLUMNS, "node_id", "lease_expires_at", "lateness_ms"))
@@ -59,4 +60,5 @@ def _row(claim: Claim, state: str, start: datetime) -> tuple[Any, ...]:
         claim.event.priority,
         claim.fence,
         False,
+        lane(claim.event.overlap, claim.event.id),
     )

@@ -43,9 +43,13 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a heartbeat brings back. `clock_offset` is the database's clock minus this machine's, where it was told."""
+    """What a heartbeat brings back: which executions are still this node's, and which of them somebody asked to cancel.
+
+    `clock_offset` is the database's clock minus this machine's, where it was told.
+    """
 
     held: set[str]
+    cancelled: set[str]
     drain_requested: bool
     clock_offset: timedelta | None
 
@@ -98,7 +102,8 @@ class NodeStatements(Statements):
         if row is None:
             await _put(connection, report, now)
         held = await _extend(connection, report.id, execution_ids, now, lease)
-        return Heard(held, row is not None and row.drain_requested, offset)
+        cancelled = {execution_id for execution_id, cancel_requested in held.items() if cancel_requested}
+        return Heard(set(held), cancelled, row is not None and row.drain_requested, offset)
 
     @write
     async def extend_leases(
@@ -110,7 +115,7 @@ class NodeStatements(Statements):
         lease: timedelta,
     ) -> set[str]:
         """Extend the leases of these executions; returns those that this node still holds."""
-        return await _extend(connection, node_id, execution_ids, now, lease)
+        return set(await _extend(connection, node_id, execution_ids, now, lease))
 
     @write
     async def drain_node(self, connection: AsyncConnection, node_id: str) -> None:
@@ -158,9 +163,10 @@ async def _put(connection: AsyncConnection, report: NodeReport, now: datetime | 
 
 async def _extend(
     connection: AsyncConnection, node_id: str, execution_ids: Collection[str], now: datetime | None, lease: timedelta
-) -> set[str]:
+) -> dict[str, bool]:
+    """Those that are still held, each with whether it is to be cancelled."""
     if not execution_ids:
-        return set()
+        return {}
     # Locked in the order of their ids, as whoever records outcomes does.
     mine = (
         select(EXECUTIONS.c.id)
@@ -172,9 +178,9 @@ async def _extend(
         update(EXECUTIONS)
         .where(EXECUTIONS.c.id.in_(mine), EXECUTIONS.c.node_id == node_id, EXECUTIONS.c.state == "running")
         .values(lease_expires_at=lease_until(connection, now, lease))
-        .returning(EXECUTIONS.c.id)
+        .returning(EXECUTIONS.c.id, EXECUTIONS.c.cancel_requested)
     )
-    return set((await connection.execute(statement)).scalars())
+    return {row.id: row.cancel_requested for row in await connection.execute(statement)}
 
 
 def _among(connection: AsyncConnection, execution_ids: Collection[str]) -> ColumnElement[bool]:

@@ -1,0 +1,93 @@
+"""Runs beside the schedule: by hand, for an event, for a backfill. The overlap policy says what becomes of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from modules.core.scheduler.db_models import ScheduledEvent
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
+from modules.core.scheduler.db_ops.changes import NewExecution
+from modules.core.scheduler.db_ops.lanes import SUPERSEDED, ask_to_end, close_unstarted, open_in_lane
+from modules.core.scheduler.db_ops.missed import insert_missed
+from modules.core.scheduler.firing import Firing, Missed
+from modules.core.scheduler.overlap import WAITS, Extra, extra_run, lane
+
+
+def place_of(event: ScheduledEvent, now: datetime) -> Extra:
+    """Where a run of this event, as it is now, goes beside its schedule. Pure."""
+    active = event.active_execution_id is not None
+    return extra_run(
+        event.overlap,
+        open_runs=active + event.others_open,
+        waiting=event.others_open,
+        due=event.next_execution if event.recurring and event.status == "pending" else None,
+        now=now,
+    )
+
+
+async def run_beside_schedule(
+    connection: AsyncConnection, event: ScheduledEvent, run: NewExecution, now: datetime
+) -> tuple[Extra, tuple[str, ...]]:
+    """Put a run on record as its event's overlap policy has it, in the caller's transaction.
+
+    Before, call `lock_lanes`, then lock the event's row and read it with all its columns. Returns where the run went,
+    and the ids of running executions that were asked to end for it: hand these to the service's `tell_asked` after the
+    commit. A run whose place is "missed" has no execution; it is recorded as missed, at `run.scheduled_for`, with the
+    reason.
+    """
+    extra = place_of(event, now)
+    if extra.place == "missed":
+        missed = (Missed(run.scheduled_for, run.scheduled_for, 1, extra.reason, extra.why),)
+        await insert_missed(connection, [(event.id, Firing(None, None, missed))], now)
+        return extra, ()
+    placed = replace(run, place=extra.place, cancels=extra.cancels)
+    placed, values, asked = await add_run(connection, event, placed, now)
+    await connection.execute(update(EVENTS).where(EVENTS.c.id == event.id).values(**values))
+    return replace(extra, place=placed.place), asked
+
+
+async def add_run(
+    connection: AsyncConnection, event: ScheduledEvent, run: NewExecution, now: datetime
+) -> tuple[NewExecution, dict[str, Any], tuple[str, ...]]:
+    """Insert a run; returns it with the place that it has got, the event's columns that change, and who was asked to
+    end."""
+    place, active, others = run.place, event.active_execution_id, event.others_open
+    asked: tuple[str, ...] = ()
+    if run.cancels:
+        rows = {row.id: row for row in await open_in_lane(connection, event.id)}
+        # What has not started, those that waited included, makes room at once.
+        ids = {*rows, active} - {None}
+        closed = set(await close_unstarted(connection, ids, SUPERSEDED, now))
+        asked = tuple(await ask_to_end(connection, ids - closed))
+        active = None if active in closed else active
+        others = len(rows.keys() - closed - {active})
+        place = "behind" if asked else "beside"
+    fence = event.fence + 1
+    if place == "active":
+        active = run.id
+    else:
+        others += 1
+    await connection.execute(
+        insert(EXECUTIONS).values(
+            id=run.id,
+            event_id=event.id,
+            start_time=run.run_at,
+            trace_session_id=run.trace_session_id,
+            scheduled_for=run.scheduled_for,
+            kind=run.kind,
+            attempt=run.attempt,
+            failures=run.failures,
+            abandonments=run.abandonments,
+            state="ready",
+            run_at=WAITS if place == "behind" else run.run_at,
+            priority=event.priority,
+            fence=fence,
+            overlap_key=lane(event.overlap, event.id),
+        )
+    )
+    return replace(run, place=place), {"fence": fence, "active_execution_id": active, "others_open": others}, asked
