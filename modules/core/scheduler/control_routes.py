@@ -34,9 +34,9 @@ def control_routes(service: SchedulerService, route_class: type[APIRoute]) -> AP
         return paused.unwrap()
 
     @router.post("/tasks/{task_id}/resume", response_model=schemas.Resumed, operation_id="resume_task", tags=["tasks"])
-    async def resume_task(task_id: Id, body: schemas.NoFields | None = None) -> Any:  # noqa: ARG001  # others are refused
-        """Let a paused task go on."""
-        return (await service.resume_task(task_id)).unwrap()
+    async def resume_task(task_id: Id, body: schemas.ResumeRequest | None = None) -> Any:
+        """Let a paused task go on, with or without what it missed meanwhile."""
+        return (await service.resume_task(task_id, catch_up=body.catch_up if body else "none")).unwrap()
 
     @router.post(
         "/tasks/{task_id}/execute",
@@ -49,10 +49,11 @@ def control_routes(service: SchedulerService, route_class: type[APIRoute]) -> AP
         task_id: Id,
         request: Request,
         response: Response,
-        body: schemas.NoFields | None = None,  # noqa: ARG001  # others are refused
+        body: schemas.ExecuteRequest | None = None,
     ) -> Any:
-        """Run a task now, once; its schedule is left alone."""
-        started = (await service.execute_task(task_id)).unwrap()
+        """Run a task now, once, with parameters of its own if they are given; its schedule is left alone."""
+        given = body.parameters if body else None
+        started = (await service.execute_task(task_id, given, actor=caller_of(request))).unwrap()
         response.headers["Location"] = address_of(request, "executions", started["execution_id"])
         return started
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from modules.core.scheduler.input_rules import to_moment
-from modules.core.scheduler.task_config import Line50, Line100, ScheduleConfig, TaskConfig, TaskPatch
+from modules.core.scheduler.task_config import Line50, Line100, Parameters, ScheduleConfig, TaskConfig, TaskPatch
 
 
 def _moment_with_offset(value: Any) -> Any:
@@ -82,6 +82,24 @@ class PauseRequest(BaseModel):
 
     reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
     until: Annotated[OffsetTime | None, Field(description="When it resumes by itself; a time in the future")] = None
+
+
+class ResumeRequest(BaseModel):
+    """What becomes of the fire times that passed during the pause."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    catch_up: Literal["none", "latest"] = Field("none", description="Run none of them, or the newest")
+
+
+class ExecuteRequest(BaseModel):
+    """Parameters of this one run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: Annotated[
+        Parameters | None, Field(description="Each top-level key replaces the task's own, for this run only")
+    ] = None
 
 
 class NoFields(BaseModel):
@@ -229,6 +247,9 @@ class Execution(Answer):
     cpu_ms: float | None
     lateness_ms: float | None
     node_id: str | None
+    parameters: dict[str, Any] | None = Field(description="Of this run; null means those of the task")
+    cause: dict[str, Any] | None = Field(description="What made it run, where that was not the schedule")
+    actor: str | None = Field(description="Who asked for it")
 
 
 class ExecutionDetail(Execution):

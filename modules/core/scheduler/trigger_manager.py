@@ -78,12 +78,17 @@ class TriggerManager:
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
 
-    def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
-        """Drop every fire time of a recurring event up to `now`, which passed during a pause; a one-time event stays
-        due."""
+    def skip_paused(self, event: ScheduledEvent, now: datetime, *, but_latest: bool = False) -> Firing:
+        """Drop every fire time of a recurring event up to `now`, which passed during a pause, or all but the latest,
+        which runs; a one-time event stays due."""
         if not event.recurring:
             return Firing(None, event.next_execution)
-        return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
+        trigger = self.trigger_of(event)
+        passed = firing.skip_until(trigger, event.next_execution, LONG_AGO, now, "paused")
+        if not but_latest or not passed.missed:
+            return passed
+        remaining = None if event.max_executions is None else event.max_executions - event.fired_count
+        return firing.run_the_latest(trigger, passed, remaining)
 
     def left_behind(self, event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
         """The fire times of a recurring event that have passed without a start, and that its end leaves so."""

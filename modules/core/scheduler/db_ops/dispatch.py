@@ -36,7 +36,7 @@ _EVENT: Final = (
     "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
-    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id",
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -218,6 +218,7 @@ async def _claim(
             due=row.run_at,
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
+            parameters=row.parameters,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None

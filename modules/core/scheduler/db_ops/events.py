@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modules.core.errors import ModuleError
 from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
-from modules.core.scheduler.db_ops.changes import EventChange
+from modules.core.scheduler.db_ops.changes import EventChange, NewExecution
 from modules.core.scheduler.db_ops.closing import close_waiting
 from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
@@ -171,6 +171,9 @@ class EventStatements(Statements):
         active = event.active_execution_id if decided.cancel_waiting else None
         if active is not None and await close_waiting(connection, active, now):
             values["active_execution_id"] = None
+        if decided.execution is not None and await _is_on_record(connection, event_id, decided.execution):
+            decided = replace(decided, execution=None)
+            values.pop("fired_count", None)
         if decided.execution is not None:
             new = decided.execution
             fence = event.fence + 1
@@ -190,12 +193,26 @@ class EventStatements(Statements):
                     run_at=new.run_at,
                     priority=event.priority,
                     fence=fence,
+                    parameters=new.parameters,
+                    actor=new.actor,
                 )
             )
         if values:
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
         return decided
+
+
+async def _is_on_record(connection: AsyncConnection, event_id: str, new: NewExecution) -> bool:
+    """Whether a fire time has its execution already: it was claimed ahead, or a clock was set back."""
+    if new.kind != "schedule":
+        return False
+    query = select(EXECUTIONS.c.id).where(
+        EXECUTIONS.c.event_id == event_id,
+        EXECUTIONS.c.scheduled_for == new.scheduled_for,
+        EXECUTIONS.c.kind == new.kind,
+    )
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def _not_again(connection: AsyncConnection, event_id: str, decided: EventChange) -> EventChange:
