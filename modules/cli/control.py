@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
 
 from modules.cli.local import load_settings, with_context
-from modules.cli.output import AsJson, exit_codes, say, show_json
+from modules.cli.output import AsJson, exit_codes, say, show_json, show_table
 from modules.cli.tasks import DatabaseUrl, TaskId
 from modules.core.result import Result
 from modules.core.scheduler.json_gate import InvalidBody, parse_strictly
@@ -33,6 +34,38 @@ def run(
         all_modules=given is not None,  # the function that says what its parameters are
     )
     _answer(started, f"Execution {started['execution_id']} will be started by a running server.", as_json)
+
+
+@exit_codes
+def edit(
+    task_id: TaskId,
+    changes: Annotated[str, typer.Argument(help='JSON object of the fields to change: {"interval": "20 minutes"}')],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change fields of a task; a new schedule fires at future times only."""
+    given = json_object(changes, "CHANGES")
+    edited = _control(
+        database_url,
+        lambda service: service.update_task(task_id, given, dry_run=dry_run),
+        all_modules="parameters" in given,
+    )
+    if as_json or not dry_run:
+        _answer(edited, f"Task {task_id} is changed.", as_json)
+        return
+    show_table(
+        ("FIELD", "OLD", "NEW"),
+        ((change["field"], change["old"], change["new"]) for change in edited["changes"]),
+        empty="Nothing would change.",
+    )
+    show_table(
+        ("FIRES SO FAR", "WOULD FIRE"),
+        zip_longest(edited["fire_times"]["old"], edited["fire_times"]["new"]),
+        empty="It has no fire time left, and would have none.",
+    )
+    for span in edited["missed"]:
+        say(f"{span['count']} fire times up to {span['until_time'].isoformat()} would be missed ({span['reason']}).")
 
 
 @exit_codes

@@ -13,6 +13,7 @@ from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
+from modules.core.scheduler.edit_preview import edit_preview
 from modules.core.scheduler.errors import InvalidParameters, InvalidTask
 from modules.core.scheduler.input_rules import checked_future, checked_line
 from modules.core.scheduler.job_manager import JobManager
@@ -36,20 +37,25 @@ class ControlService:
     trigger_manager: TriggerManager
 
     @returns_result
-    async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
+    async def update_task(
+        self, task_id: str, changes: Mapping[str, Any] | TaskPatch, *, dry_run: bool = False
+    ) -> dict[str, Any]:
         """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
 
-        `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
+        `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile. With
+        `dry_run` nothing is stored, and data is what the same call without it would do now: `{"task_id", "dry_run",
+        "version", "changes": [{"field", "old", "new"}], "fire_times": {"old", "new"}, "missed": [...]}`.
         """
         runtime = self._runtime
         patch = parse_task_patch(changes)
-        await self.change(
-            task_id_of(task_id),
-            lambda event: new_event.edit(
-                event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
-            ),
-            version=patch.version,
-        )
+
+        def edit(event: ScheduledEvent) -> EventChange:
+            zone = runtime.settings.timezone
+            return new_event.edit(event, patch, runtime.registry, self._now(), default_timezone=zone)
+
+        if dry_run:
+            return edit_preview(*await runtime.db_ops.try_change(task_id_of(task_id), edit, version=patch.version))
+        await self.change(task_id_of(task_id), edit, version=patch.version)
         return task_view(await runtime.db_ops.get_task(task_id))
 
     @returns_result

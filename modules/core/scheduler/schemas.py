@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from modules.core.scheduler.input_rules import to_moment
-from modules.core.scheduler.task_config import Line50, Line100, Parameters, ScheduleConfig, TaskConfig, TaskPatch
+from modules.core.scheduler.task_config import Line50, Line100, ScheduleConfig, TaskConfig, TaskPatch
 
 
 def _moment_with_offset(value: Any) -> Any:
@@ -73,33 +73,6 @@ class PreviewRequest(_RestTimes, ScheduleConfig):
     """A schedule, and how many of its fire times to show."""
 
     count: StrictInt = Field(5, ge=1, le=100)
-
-
-class PauseRequest(BaseModel):
-    """Why a task is paused, and until when."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
-    until: Annotated[OffsetTime | None, Field(description="When it resumes by itself; a time in the future")] = None
-
-
-class ResumeRequest(BaseModel):
-    """What becomes of the fire times that passed during the pause."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    catch_up: Literal["none", "latest"] = Field("none", description="Run none of them, or the newest")
-
-
-class ExecuteRequest(BaseModel):
-    """Parameters of this one run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    parameters: Annotated[
-        Parameters | None, Field(description="Each top-level key replaces the task's own, for this run only")
-    ] = None
 
 
 class NoFields(BaseModel):

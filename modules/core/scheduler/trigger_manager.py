@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,24 @@ class TriggerManager:
             return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, reason).missed
         except InvalidTrigger:
             return ()  # what cannot be read any more can be ended all the same
+
+
+def upcoming(event: ScheduledEvent) -> Iterator[datetime]:
+    """The fire times of an event from its next one on, as many as it may still fire; none where its schedule cannot be
+    read."""
+    moment = event.next_execution
+    left = None if event.max_executions is None else event.max_executions - event.fired_count
+    if moment is None or not event.recurring:
+        yield from [] if moment is None else [moment]
+        return
+    try:
+        trigger = trigger_from_spec(schedule_fields(event))  # not the cache's: the event may be one that is not stored
+    except InvalidTrigger:
+        return
+    while moment is not None and left != 0:
+        yield moment
+        left = None if left is None else left - 1
+        moment = trigger.next_after(moment)
 
 
 def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:

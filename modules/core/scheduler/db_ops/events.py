@@ -141,6 +141,19 @@ class EventStatements(Statements):
         )
         return {(module, function): number for module, function, number in await connection.execute(query)}
 
+    @read
+    async def try_change(
+        self,
+        connection: AsyncConnection,
+        event_id: str,
+        change: Callable[[ScheduledEvent], EventChange],
+        *,
+        version: int | None = None,
+    ) -> tuple[ScheduledEvent, EventChange]:
+        """The event as it is, and what change_task would do to it; nothing is done. Raises what change_task raises."""
+        event = await _event(connection, event_id)
+        return event, await _decided(connection, event, change, version)
+
     @write
     async def change_task(
         self,
@@ -158,12 +171,7 @@ class EventStatements(Statements):
         is given and no longer current.
         """
         event = await _event(connection, event_id, for_update=True)
-        if version is not None and version != event.version:
-            raise VersionConflict(
-                f"Task {event_id} is at version {event.version}, not {version}: read it again and repeat the change.",
-                details={"version": event.version},
-            )
-        decided = await _not_again(connection, event_id, change(event))
+        decided = await _decided(connection, event, change, version)
         values: dict[str, Any] = dict(decided.values)
         if values:
             values |= {"version": event.version + 1, "updated_at": now}
@@ -201,6 +209,20 @@ class EventStatements(Statements):
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
         return decided
+
+
+async def _decided(
+    connection: AsyncConnection,
+    event: ScheduledEvent,
+    change: Callable[[ScheduledEvent], EventChange],
+    version: int | None,
+) -> EventChange:
+    if version is not None and version != event.version:
+        raise VersionConflict(
+            f"Task {event.id} is at version {event.version}, not {version}: read it again and repeat the change.",
+            details={"version": event.version},
+        )
+    return await _not_again(connection, event.id, change(event))
 
 
 async def _is_on_record(connection: AsyncConnection, event_id: str, new: NewExecution) -> bool:
