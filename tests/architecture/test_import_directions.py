@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.postgresql",
             "core.database_url",
             "core.direct_connection",
+            "core.joined",
             "core.error_handler",
             "core.module",
             "core.result",
@@ -59,6 +60,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.cleanup",
             "core.scheduler.db_ops",
+            "core.scheduler.ledger",
             "core.scheduler.nodes",
             "core.scheduler.preview",
             "core.scheduler.control_schemas",
@@ -92,8 +94,24 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager", "core.scheduler.running_jobs"]),
     ("scheduler: dispatch", ["core.scheduler.dispatcher"]),
-    ("scheduler: service", ["core.scheduler.control_service", "core.scheduler.node_service", "core.scheduler.service"]),
-    ("scheduler: doors", ["core.scheduler.api", "core.scheduler.control_routes", "core.scheduler.routes"]),
+    (
+        "scheduler: service",
+        [
+            "core.scheduler.control_service",
+            "core.scheduler.ledger_service",
+            "core.scheduler.node_service",
+            "core.scheduler.service",
+        ],
+    ),
+    (
+        "scheduler: doors",
+        [
+            "core.scheduler.api",
+            "core.scheduler.control_routes",
+            "core.scheduler.ledger_routes",
+            "core.scheduler.routes",
+        ],
+    ),
     (
         "scheduler: as a whole",
         ["core.scheduler.embedding", "core.scheduler.module", "core.scheduler.testing", "core.scheduler"],

@@ -19,6 +19,7 @@ PURE = [
 PURE_BUT_FOR_ROW_SHAPES = [
     "modules.core.scheduler.control",
     "modules.core.scheduler.cursors",
+    "modules.core.scheduler.ledger",
     "modules.core.scheduler.new_event",
     "modules.core.scheduler.nodes",
     "modules.core.scheduler.preview",

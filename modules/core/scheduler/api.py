@@ -19,6 +19,7 @@ from modules.core.scheduler.auth import ApiKeys, Principal, Scope
 from modules.core.scheduler.control_routes import control_routes
 from modules.core.scheduler.cross_site import refuse_other_sites
 from modules.core.scheduler.input_rules import one_line
+from modules.core.scheduler.ledger_routes import ledger_routes
 from modules.core.scheduler.routes import PREFIX, PROBLEM, Guard, Id, address_of, guarded, note_caller
 from modules.core.scheduler.service import SchedulerService
 
@@ -85,6 +86,7 @@ def api_router(
     schemes = [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
     parts: list[tuple[Scope, Callable[[type[APIRoute]], APIRouter], Responses]] = [
         ("read", partial(_reading, service), _READING),
+        ("read", partial(ledger_routes, service), _READING),
         ("operate", partial(_operating, service), _WRITING),
         ("operate", partial(control_routes, service), _WRITING),
         ("admin", partial(_administering, service, keys), _WRITING),

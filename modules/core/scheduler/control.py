@@ -13,6 +13,7 @@ from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.input_rules import checked_parameters
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
+from modules.core.scheduler.trigger_manager import waits_for_event
 
 NOT_PAUSED = {"pause_reason": None, "pause_actor": None, "paused_at": None, "paused_until": None}
 
@@ -60,7 +61,7 @@ def resume(
             details={"damaged": list(damaged)},
         )
     passed = skip(event)
-    over = passed.next_execution is None and event.active_execution_id is None
+    over = passed.next_execution is None and event.active_execution_id is None and not waits_for_event(event)
     values: dict[str, Any] = {
         "status": _finished_status(event) if over else "pending",
         "next_execution": passed.next_execution,

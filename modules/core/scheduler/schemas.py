@@ -152,7 +152,12 @@ class Task(Answer):
     cron_expression: str | None
     timezone: str
     schedule_time: datetime | None
+    start_time: str | None
     end_time: datetime | None
+    mode: str | None
+    jitter_seconds: float | None
+    on_event: str | None
+    on_task: dict[str, Any] | None
     next_execution: datetime | None
     last_execution: datetime | None
     execution_count: int

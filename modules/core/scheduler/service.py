@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from modules.core.background import BackgroundLoop, SharedCall, within
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
+from modules.core.joined import after_commit
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.control_service import ControlService
@@ -20,6 +21,7 @@ from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.ledger_service import LedgerService
 from modules.core.scheduler.node_service import NodeService, package_version
 from modules.core.scheduler.preview import Preview, preview
 from modules.core.scheduler.questions import next_cursor, page_size, parse_all, task_filter, task_id_of
@@ -30,6 +32,8 @@ from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import execution_view, task_view
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from modules.core.app_context import AppContext
 
 logger = logging.getLogger(__name__)
@@ -38,7 +42,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService(ControlService, NodeService):
+class SchedulerService(ControlService, LedgerService, NodeService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
@@ -71,17 +75,25 @@ class SchedulerService(ControlService, NodeService):
         self._stop = SharedCall(self._stop_everything)
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
-    async def schedule_task(self, task_config: Mapping[str, Any] | TaskConfig) -> dict[str, Any]:
-        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return."""
-        return await self.job_manager.create(parse_task_config(task_config))
+    async def schedule_task(
+        self, task_config: Mapping[str, Any] | TaskConfig, *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return; with
+        `session`, an AsyncSession on the same database, when and only when the caller commits."""
+        async with self._within(session):
+            return await self.job_manager.create(parse_task_config(task_config))
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
-    async def schedule_tasks(self, task_configs: Sequence[Mapping[str, Any] | TaskConfig]) -> dict[str, Any]:
-        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`.
+    async def schedule_tasks(
+        self, task_configs: Sequence[Mapping[str, Any] | TaskConfig], *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`. With
+        `session` it is the caller's transaction.
 
         An error names the first task that was refused by its place in the list, counted from 0: `details["index"]`.
         """
-        return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
+        async with self._within(session):
+            return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
 
     @returns_result
     async def get_task(self, task_id: str) -> dict[str, Any]:
@@ -147,11 +159,23 @@ class SchedulerService(ControlService, NodeService):
             for task in sorted(self._runtime.registry.tasks(), key=lambda task: (task.module_id, task.function_name))
         ]
 
-    async def register_cleanup_task(self, module_id: str, cleanup_type: str, config: Mapping[str, Any]) -> Result:
-        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`."""
-        result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
-        self.wake()
-        return result
+    async def register_cleanup_task(
+        self,
+        module_id: str,
+        cleanup_type: str,
+        config: Mapping[str, Any],
+        *,
+        session: AsyncSession | None = None,
+    ) -> Result:
+        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`. With `session` it
+        is part of the caller's transaction."""
+        try:
+            async with self._within(session):
+                result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
+                after_commit(self.wake)
+                return result
+        except ModuleError as error:
+            return Result.from_error(error)
 
     async def run_cleanup(self, cleanup_type: str | None = None, *, dry_run: bool = False) -> Result:
         """Run cleanups now; data `{"dry_run", "deleted", "failed", "reports": [...]}`."""
@@ -163,6 +187,9 @@ class SchedulerService(ControlService, NodeService):
 
     def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """These new events are on disk: whoever can run them has to know when."""
+        rows = [row for row in rows if row["next_execution"] is not None]  # the others wait for an event
+        if not rows:
+            return
         self.dispatcher.wake(min(row["next_execution"] for row in rows))
         registry, here = self._runtime.registry, self.dispatcher.takes_on_more
         for_others = [

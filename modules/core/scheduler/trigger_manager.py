@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from modules.core.clock import Clock, host_timezone_of
 from modules.core.scheduler import firing
-from modules.core.scheduler.firing import Firing, Missed
+from modules.core.scheduler.firing import (
+    CATCH_UP_LIMIT,
+    Firing,
+    LateRules,
+    Missed,
+    Start,
+    jittered,
+    no_jitter,
+)
 from modules.core.scheduler.triggers import InvalidTrigger, Trigger, trigger_from_spec
 
 if TYPE_CHECKING:
@@ -67,11 +75,13 @@ class TriggerManager:
 
     def decide_firing(self, event: ScheduledEvent, now: datetime) -> Firing:
         """What a due event does now. Raises InvalidTrigger for a row that no longer makes sense."""
-        due = event.next_execution or now
+        due, rules, starts = event.next_execution or now, late_rules(event), self._starts(event)
         if not event.recurring:
-            return firing.decide_once(due, event.fired_count, event.max_executions)
-        remaining = None if event.max_executions is None else event.max_executions - event.fired_count
-        return firing.decide(self.trigger_of(event), due, now, catch_up=event.catch_up, remaining=remaining)
+            return firing.decide_once(due, now, rules, event.fired_count, event.max_executions, starts)
+        return firing.decide(self.trigger_of(event), due, now, rules, remaining=_remaining(event), starts=starts)
+
+    def _starts(self, event: ScheduledEvent) -> Start:
+        return jittered(self.trigger_of(event), event.id, event.jitter_s) if event.jitter_s else no_jitter
 
     def skip_overlapped(self, event: ScheduledEvent, since: datetime, now: datetime) -> Firing:
         """Drop the fire times that passed while an execution of the event ran from `since` to `now`."""
@@ -88,8 +98,7 @@ class TriggerManager:
         passed = firing.skip_until(trigger, event.next_execution, LONG_AGO, now, "paused")
         if not but_latest or not passed.missed:
             return passed
-        remaining = None if event.max_executions is None else event.max_executions - event.fired_count
-        return firing.run_the_latest(trigger, passed, remaining)
+        return firing.run_the_latest(trigger, passed, _remaining(event))
 
     def left_behind(self, event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
         """The fire times of a recurring event that have passed without a start, and that its end leaves so."""
@@ -105,8 +114,7 @@ class TriggerManager:
 def upcoming(event: ScheduledEvent) -> Iterator[datetime]:
     """The fire times of an event from its next one on, as many as it may still fire; none where its schedule cannot be
     read."""
-    moment = event.next_execution
-    left = None if event.max_executions is None else event.max_executions - event.fired_count
+    moment, left = event.next_execution, _remaining(event)
     if moment is None or not event.recurring:
         yield from [] if moment is None else [moment]
         return
@@ -120,6 +128,21 @@ def upcoming(event: ScheduledEvent) -> Iterator[datetime]:
         moment = trigger.next_after(moment)
 
 
+def late_rules(event: ScheduledEvent) -> LateRules:
+    """What a stored event wants done about fire times that cannot start on time."""
+    return LateRules(
+        catch_up=event.catch_up,
+        max_lateness=None if event.max_lateness_s is None else timedelta(seconds=event.max_lateness_s),
+        limit=event.catch_up_limit or CATCH_UP_LIMIT,
+        expires_at=event.expires_at,
+    )
+
+
+def _remaining(event: ScheduledEvent) -> int | None:
+    """How often it may still fire; None is no limit."""
+    return None if event.max_executions is None else event.max_executions - event.fired_count
+
+
 def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:
     """An event's schedule as the fields of a task: what `trigger_from_spec` takes, and what the door shows."""
     return {
@@ -130,5 +153,12 @@ def schedule_fields(event: ScheduledEvent) -> dict[str, Any]:
         "cron_expression": event.cron_expression,
         "timezone": event.timezone,
         "end_time": event.end_time,
+        "jitter_seconds": event.jitter_s,
+        "on_event": event.on_event,
         **(event.trigger or {}),
     }
+
+
+def waits_for_event(event: ScheduledEvent) -> bool:
+    """Whether something that happens starts it, and no clock: it has no next execution while it waits."""
+    return event.on_event is not None or event.on_task_id is not None

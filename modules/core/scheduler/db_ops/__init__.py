@@ -19,6 +19,7 @@ from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
 from modules.core.scheduler.db_ops.recovery import RecoveryStatements
@@ -31,6 +32,7 @@ class DbOps(
     CompletionStatements,
     RecoveryStatements,
     HistoryStatements,
+    LedgerStatements,
     NodeStatements,
     NotificationStatements,
     CleanupConfigStatements,
@@ -48,6 +50,8 @@ __all__ = [
     "EventChange",
     "Finished",
     "Heard",
+    "LedgerRows",
+    "LedgerWindow",
     "Look",
     "NewExecution",
     "NodeReport",

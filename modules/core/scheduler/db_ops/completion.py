@@ -105,7 +105,7 @@ _EVENT = tuple(
     for name in (
         "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
-        "active_execution_id", "fence", "delivery", "retry", "priority",
+        "active_execution_id", "fence", "delivery", "retry", "priority", "jitter_s", "on_event", "on_task_id",
     )
 )  # fmt: skip
 

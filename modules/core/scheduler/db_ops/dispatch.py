@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 _EVENT: Final = (
     "id", "version", "name", "module_id", "function_name", "parameters", "recurring", "interval_type", "interval_value",
     "cron_expression", "trigger", "timezone", "anchor_time", "end_time", "next_execution", "status", "fired_count",
-    "max_executions", "active_execution_id", "fence", "catch_up", "priority", "delivery", "timeout_s",
-    "trace_session_id",
+    "max_executions", "active_execution_id", "fence", "catch_up", "catch_up_limit", "max_lateness_s", "expires_at",
+    "jitter_s", "priority", "delivery", "timeout_s", "on_event", "on_task_id", "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
     "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
