@@ -30,6 +30,8 @@ class NewExecution:
     abandonments: int = 0
     place: Place = "active"
     cancels: bool = False  # what runs is asked to end
+    parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Claim:
     trace_session_id: str
     late_from: datetime | None = None
     cancel_requested: bool = False
+    parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
 
     def lateness_ms(self, started: datetime) -> float:
         """How much later than due it started."""

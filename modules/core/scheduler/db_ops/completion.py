@@ -95,7 +95,8 @@ _ATTEMPT = InsertRows(
     EXECUTIONS,
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "overlap_key",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "overlap_key", "parameters",
+        "cause", "actor",
     ),
 )  # fmt: skip
 
@@ -105,6 +106,7 @@ EXECUTION_COLUMNS = tuple(
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
         "abandonments", "fence", "lateness_ms", "state", "lease_expires_at", "cancel_requested", "overlap_key",
+        "parameters", "cause", "actor",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -310,4 +312,7 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.fence,
         False,
         row.overlap_key,
+        row.parameters,
+        row.cause,
+        row.actor,
     )

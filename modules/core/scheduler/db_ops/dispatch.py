@@ -41,6 +41,7 @@ _EVENT: Final = (
 )  # fmt: skip
 _EXECUTION: Final = (
     "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "cancel_requested",
+    "parameters",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -217,6 +218,7 @@ async def _claim(
             trace_session_id=row.trace_session_id or request.session_id,
             late_from=_late_from(request, event, row),
             cancel_requested=row.cancel_requested,
+            parameters=row.parameters,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None

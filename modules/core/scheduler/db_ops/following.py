@@ -140,4 +140,7 @@ def _row(one: _Next, now: datetime) -> tuple[Any, ...]:
         one.fence,
         False,
         lane(event.overlap, event.id),
+        None,
+        None,
+        None,
     )
