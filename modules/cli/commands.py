@@ -17,11 +17,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
-for command in (control.run, control.pause, control.resume, control.cancel):
+for command in (control.run, control.edit, control.pause, control.resume, control.cancel):
     tasks.app.command()(command)
 app.add_typer(tasks.app, name="tasks", help="List, show and control tasks.")
 tasks.app.command("occurrences")(ledger.occurrences)
 app.command("executions")(tasks.executions)
+app.command("cancel-execution")(control.cancel_execution)
 app.command("preview")(tasks.preview)
 app.add_typer(storage.cleanup_app, name="cleanup", help="List and run cleanups.")
 app.add_typer(storage.db_app, name="db", help="The database's schema.")

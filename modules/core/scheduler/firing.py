@@ -146,12 +146,12 @@ def spread(firing: Firing, key: str, since: datetime) -> Firing:
     return replace(firing, start_at=max(firing.start_at or due, since + longest * _share_of(key)))
 
 
-def runs_of(trigger: Trigger | None, firing: Firing, now: datetime, remaining: int | None) -> int:
+def runs_of(trigger: Trigger, firing: Firing, now: datetime, remaining: int | None) -> int:
     """How many of the fire times up to `now` run by this decision and those that follow from it at once."""
     if firing.scheduled_for is None:
         return 0
     following = firing.next_execution
-    more = 0 if trigger is None or following is None else trigger.count_between(following - TICK, now)
+    more = 0 if following is None else trigger.count_between(following - TICK, now)
     return 1 + more if remaining is None else min(1 + more, remaining)
 
 
@@ -166,6 +166,18 @@ def skip_until(
         return Firing(None, due)
     latest = _latest(trigger, due, now)
     return Firing(None, trigger.next_after(now), _span(trigger, due, latest, reason, detail))
+
+
+def run_the_latest(trigger: Trigger, passed: Firing, remaining: int | None) -> Firing:
+    """The same, but the latest of the fire times that were dropped runs, if the event may still fire."""
+    *older, span = passed.missed
+    if remaining is not None and remaining <= 0:
+        return passed
+    before = trigger.previous_before(span.until_time)
+    if span.count > 1 and before is not None:
+        older.append(replace(span, until_time=before, count=span.count - 1))
+    following = None if remaining == 1 else passed.next_execution
+    return Firing(span.until_time, following, tuple(older))
 
 
 def first_fire(trigger: Trigger, now: datetime, *, asked_for: datetime | None) -> datetime | None:

@@ -119,25 +119,32 @@ class JobManager:
         """Run a job now, by hand; Result data `{"execution_id", "status": "running"}`. Its schedule is left alone."""
         return await self.execute(job_id)
 
-    async def execute(self, job_id: str) -> dict[str, Any]:
-        """As execute_job, raising instead of returning a failure."""
+    async def execute(
+        self, job_id: str, parameters: Mapping[str, Any] | None = None, actor: str | None = None
+    ) -> dict[str, Any]:
+        """As execute_job, raising instead of returning a failure. Each key of `parameters` replaces the task's own, for
+        this run and all its attempts."""
         now = self._runtime.clock.now()
         execution_id = new_id()
         session_id = current_session_id()
         stuck = next((claim for claim in self.stuck if claim.event.id == job_id), None)
 
-        def start(event: ScheduledEvent) -> EventChange:
+        def change(event: ScheduledEvent) -> EventChange:
             if stuck is not None and event.overlap == "skip":
                 raise AlreadyRunning(
                     f"Task {job_id} ignores its cancellation and is still alive (execution {stuck.execution_id}): wait "
                     "for it to end, or restart this process.",
                     details={"execution_id": stuck.execution_id},
                 )
-            return control.execute_now(event, execution_id, now, session_id)
+            given = None if parameters is None else control.parameters_of_run(event, parameters, self._validate)
+            return control.execute_now(event, execution_id, now, session_id, parameters=given, actor=actor)
 
-        decided = await self._scheduler.change(job_id, start)
+        decided = await self._scheduler.change(job_id, change)
         waits = decided.execution is not None and decided.execution.place == "behind"
         return {"execution_id": execution_id, "status": "waiting" if waits else "running"}
+
+    def _validate(self, event: ScheduledEvent, parameters: dict[str, Any]) -> None:
+        self._runtime.registry.get(event.module_id, event.function_name).validate(parameters)
 
     @returns_result
     async def update_job_status(

@@ -31,7 +31,7 @@ OffsetTime = Annotated[datetime, BeforeValidator(_moment_with_offset)]
 class _RestTimes(BaseModel):
     """Times in bodies need an offset: a server cannot know where its caller is."""
 
-    @field_validator("schedule_time", "start_time", "end_time", mode="before", check_fields=False)
+    @field_validator("schedule_time", "start_time", "end_time", "expires_at", mode="before", check_fields=False)
     @classmethod
     def _with_offset(cls, value: Any) -> Any:
         return _moment_with_offset(value)
@@ -73,15 +73,6 @@ class PreviewRequest(_RestTimes, ScheduleConfig):
     """A schedule, and how many of its fire times to show."""
 
     count: StrictInt = Field(5, ge=1, le=100)
-
-
-class PauseRequest(BaseModel):
-    """Why a task is paused, and until when."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
-    until: Annotated[OffsetTime | None, Field(description="When it resumes by itself; a time in the future")] = None
 
 
 class NoFields(BaseModel):
@@ -171,6 +162,10 @@ class Task(Answer):
     last_execution: datetime | None
     execution_count: int
     max_executions: int | None
+    catch_up: str
+    catch_up_limit: int | None
+    max_lateness_seconds: float | None
+    expires_at: datetime | None
     last_error: str | None
     active_execution_id: str | None
     pause_reason: str | None
@@ -240,6 +235,9 @@ class Execution(Answer):
     cpu_ms: float | None
     lateness_ms: float | None
     node_id: str | None
+    parameters: dict[str, Any] | None = Field(description="Of this run; null means those of the task")
+    cause: dict[str, Any] | None = Field(description="What made it run, where that was not the schedule")
+    actor: str | None = Field(description="Who asked for it")
 
 
 class ExecutionDetail(Execution):

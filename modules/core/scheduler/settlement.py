@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,8 +13,9 @@ from modules.core.scheduler.lifecycle import Attempt, EventState, RetryPolicy, S
 from modules.core.scheduler.outcomes import Outcome
 from modules.core.scheduler.overlap import ALONE, Beside
 from modules.core.scheduler.task_config import retry_policy
-from modules.core.scheduler.trigger_manager import TriggerManager
+from modules.core.scheduler.trigger_manager import TriggerManager, counts_from_end
 from modules.core.scheduler.triggers import InvalidTrigger
+from modules.core.scheduler.triggers.base import LATEST
 
 
 class Settler:
@@ -38,6 +40,8 @@ class Settler:
         """
         if event.overlap != "skip" or beside != ALONE:
             return self._settle_among_others(event, execution, outcome, now, beside)
+        if counts_from_end(event) and execution.kind == "schedule":
+            return self._count_from_end(event, execution, outcome, now)
         skipped = self._overlapped(event, execution, outcome, now)
         return self._settle(event, execution, outcome, now, skipped.next_execution), skipped
 
@@ -92,6 +96,16 @@ class Settler:
             late = self._triggers.judge_late(event, now)
             return replace(late, scheduled_for=None, next_execution=late.scheduled_for or late.next_execution)
         return self._triggers.follow(event, now, waiting=beside.waiting[0] if beside.waiting else None)
+
+    def _count_from_end(
+        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, ended: datetime
+    ) -> tuple[Settlement, Firing]:
+        """Only the last attempt's end sets the next fire time, so no retry has to yield to it."""
+        following = event.next_execution
+        with suppress(InvalidTrigger):  # the next firing parks the event and says why
+            following = self._triggers.next_after_end(event, ended)
+        settlement = self._settle(event, execution, outcome, ended, None if following is None else LATEST)
+        return settlement, Firing(None, event.next_execution if settlement.next_attempt is not None else following)
 
     def _overlapped(self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime) -> Firing:
         # Nobody worked while a dead process was thought alive: those times are late, not overlapped.

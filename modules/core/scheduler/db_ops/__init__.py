@@ -18,6 +18,7 @@ from modules.core.scheduler.db_ops.changes import (
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
+from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.extra_runs import place_of, run_beside_schedule
 from modules.core.scheduler.db_ops.history import HistoryStatements
@@ -26,7 +27,7 @@ from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, L
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
 from modules.core.scheduler.db_ops.recovery import RecoveryStatements
-from modules.core.scheduler.db_ops.salvage import damaged_columns
+from modules.core.scheduler.db_ops.salvage import Salvaged, damaged_columns
 
 
 class DbOps(
@@ -38,6 +39,7 @@ class DbOps(
     CancelStatements,
     LedgerStatements,
     NodeStatements,
+    DowntimeStatements,
     NotificationStatements,
     CleanupConfigStatements,
     ApiKeyStatements,
@@ -61,6 +63,7 @@ __all__ = [
     "NodeReport",
     "Nodes",
     "Recorded",
+    "Salvaged",
     "Settle",
     "TaskFilter",
     "cleanup_key",

@@ -95,7 +95,8 @@ _ATTEMPT = InsertRows(
     EXECUTIONS,
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "overlap_key",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "parameters", "cause", "actor",
+        "overlap_key",
     ),
 )  # fmt: skip
 
@@ -104,7 +105,8 @@ EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence", "lateness_ms", "state", "lease_expires_at", "cancel_requested", "overlap_key",
+        "abandonments", "fence", "lateness_ms", "parameters", "cause", "actor", "state", "lease_expires_at",
+        "cancel_requested", "overlap_key",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -122,7 +124,7 @@ _EVENT = tuple(
 class CompletionStatements(Statements):
     async def complete_executions(self, finished: Sequence[Finished], settle: Settle, now: datetime) -> Recorded:
         """Record these outcomes. Those not among the ids returned had lost their lease: nothing was changed."""
-        plain = all(item.outcome.state == "succeeded" for item in finished)
+        plain = all(item.outcome.state == "succeeded" and not item.sets_next for item in finished)
         if plain and len({item.event_id for item in finished}) == len(finished):
             try:
                 await self._complete_successes(finished, now)
@@ -188,7 +190,8 @@ async def close(
         draft = drafts[row.event_id]
         outcome = finished.outcome
         beside = followers.beside(draft, row.id)
-        settlement, skipped = _settled(settle, draft.event, row, outcome, now, beside)
+        settled_at = finished.end_time if finished.sets_next else now
+        settlement, skipped = _settled(settle, draft.event, row, outcome, settled_at, beside)
         draft.status = settlement.status
         if not beside.busy:
             draft.next_execution = skipped.next_execution
@@ -308,5 +311,8 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.event.priority,
         draft.fence,
         False,
+        row.parameters,
+        row.cause,
+        row.actor,
         row.overlap_key,
     )

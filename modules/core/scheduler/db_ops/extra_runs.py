@@ -88,6 +88,8 @@ async def add_run(
             priority=event.priority,
             fence=fence,
             overlap_key=lane(event.overlap, event.id),
+            parameters=run.parameters,
+            actor=run.actor,
         )
     )
     return replace(run, place=place), {"fence": fence, "active_execution_id": active, "others_open": others}, asked
