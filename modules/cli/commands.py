@@ -22,6 +22,7 @@ for command in (control.run, control.edit, control.pause, control.resume, contro
 app.add_typer(tasks.app, name="tasks", help="List, show and control tasks.")
 tasks.app.command("occurrences")(ledger.occurrences)
 app.command("executions")(tasks.executions)
+app.command("cancel-execution")(control.cancel_execution)
 app.command("preview")(tasks.preview)
 app.add_typer(storage.cleanup_app, name="cleanup", help="List and run cleanups.")
 app.add_typer(storage.db_app, name="db", help="The database's schema.")

@@ -113,6 +113,19 @@ def json_object(text: str, option: str) -> dict[str, Any]:
     return value
 
 
+@exit_codes
+def cancel_execution(
+    execution_id: Annotated[str, typer.Argument(help="The execution's id.")],
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """End one run, on whichever node it is; its task goes on."""
+    asked = _control(database_url, lambda service: service.cancel_execution(execution_id))
+    ended = asked["status"] == "cancelled"
+    what = "is cancelled" if ended else "is asked to end"
+    _answer(asked, f"Execution {execution_id} {what}.", as_json)
+
+
 def _control(database_url: str | None, action: Any, *, all_modules: bool = False) -> dict[str, Any]:
     async def work(service: SchedulerService) -> dict[str, Any]:
         result: Result = await action(service)

@@ -13,7 +13,6 @@ from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.input_rules import checked_parameters
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
-from modules.core.scheduler.overlap import runs_beside
 from modules.core.scheduler.trigger_manager import waits_for_event
 
 NOT_PAUSED = {"pause_reason": None, "pause_actor": None, "paused_at": None, "paused_until": None}
@@ -72,7 +71,7 @@ def resume(
     missed = _told(event, passed.missed)
     if passed.scheduled_for is None or execution_id is None or now is None:
         return EventChange(values, missed)
-    if event.active_execution_id is not None:
+    if is_open:
         raise AlreadyRunning(
             f"Task {event.id} is running (execution {event.active_execution_id}): wait for it to end, or resume "
             "without catch_up.",
@@ -85,7 +84,7 @@ def resume(
         kind="schedule",
         run_at=now,
         trace_session_id=event.trace_session_id,
-        place="beside" if runs_beside(event.overlap) else "active",
+        place=place_of(event, now).place,
     )
     return EventChange(values, missed, execution=execution)
 

@@ -129,7 +129,7 @@ class JobManager:
         session_id = current_session_id()
         stuck = next((claim for claim in self.stuck if claim.event.id == job_id), None)
 
-        def start(event: ScheduledEvent) -> EventChange:
+        def change(event: ScheduledEvent) -> EventChange:
             if stuck is not None and event.overlap == "skip":
                 raise AlreadyRunning(
                     f"Task {job_id} ignores its cancellation and is still alive (execution {stuck.execution_id}): wait "
@@ -139,7 +139,7 @@ class JobManager:
             given = None if parameters is None else control.parameters_of_run(event, parameters, self._validate)
             return control.execute_now(event, execution_id, now, session_id, parameters=given, actor=actor)
 
-        decided = await self._scheduler.change(job_id, start)
+        decided = await self._scheduler.change(job_id, change)
         waits = decided.execution is not None and decided.execution.place == "behind"
         return {"execution_id": execution_id, "status": "waiting" if waits else "running"}
 

@@ -15,7 +15,7 @@ LATE_COLUMNS: Final = {
     "expires_at": "expires_at",
 }
 CHECKED_COLUMNS: Final = (
-    *LATE_COLUMNS.values(), "recurring", "anchor_time", "trigger", "overlap", "on_event", "on_task_id",
+    *LATE_COLUMNS.values(), "recurring", "anchor_time", "overlap", "on_event", "on_task_id",
 )  # fmt: skip
 
 
@@ -35,11 +35,6 @@ def check_late(row: Mapping[str, Any]) -> None:
                     f"{field}: this task is started by what happens, so it has no fire time to be late for: leave "
                     "it out (null)."
                 )
-    if (row["trigger"] or {}).get("mode") == "fixed_delay" and row["overlap"] != "skip":
-        raise InvalidTask(
-            "mode fixed_delay counts from the end of a run, so its runs cannot overlap: leave overlap at skip, or use "
-            "fixed_rate."
-        )
     if row["catch_up"] == "all" and row["overlap"] in ("queue_one", "cancel_running"):
         raise InvalidTask(
             f"catch_up all runs every fire time that is late, and overlap {row['overlap']} keeps only one of those "

@@ -43,6 +43,8 @@ def event_values(
 ) -> dict[str, Any]:
     """The row of a new event. Raises UnknownFunction, InvalidParameters and what schedule_values raises."""
     registry.get(config.module_id, config.function_name).validate(config.parameters)
+    schedule = schedule_values(config, now, default_timezone=default_timezone, allow_past=config.allow_past)
+    _refuse_overlap_from_the_end(config.overlap, schedule["trigger"])
     values = {
         "id": new_id(),
         "name": config.name,
@@ -50,7 +52,7 @@ def event_values(
         "module_id": config.module_id,
         "function_name": config.function_name,
         "parameters": config.parameters,
-        **schedule_values(config, now, default_timezone=default_timezone, allow_past=config.allow_past),
+        **schedule,
         "max_executions": config.max_executions,
         "status": "pending",
         "timeout_s": config.timeout_seconds,
@@ -134,6 +136,7 @@ def edit(
         check_late({name: values.get(name, getattr(event, name)) for name in CHECKED_COLUMNS})
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
+    _refuse_overlap_from_the_end(values.get("overlap", event.overlap), values.get("trigger", event.trigger))
     if "next_execution" not in values:
         return EventChange(values)
 
@@ -185,6 +188,14 @@ def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
         return skip_until(trigger_from_spec(schedule_fields(event)), event.next_execution, LONG_AGO, now, reason).missed
     except InvalidTrigger:
         return ()  # an edit mends what cannot be read
+
+
+def _refuse_overlap_from_the_end(overlap: str, trigger: Mapping[str, Any] | None) -> None:
+    if overlap != "skip" and (trigger or {}).get("mode") == "fixed_delay":
+        raise InvalidTask(
+            "overlap: with mode fixed_delay the end of each run sets the next fire time, so that none passes during a "
+            "run; leave overlap at skip, or use mode fixed_rate."
+        )
 
 
 def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,10 +38,10 @@ class Settler:
 
         Where the Firing has a `scheduled_for`, that occurrence waited for this end and runs now.
         """
-        if counts_from_end(event) and execution.kind == "schedule":
-            return self._count_from_end(event, execution, outcome, now)
         if event.overlap != "skip" or beside != ALONE:
             return self._settle_among_others(event, execution, outcome, now, beside)
+        if counts_from_end(event) and execution.kind == "schedule":
+            return self._count_from_end(event, execution, outcome, now)
         skipped = self._overlapped(event, execution, outcome, now)
         return self._settle(event, execution, outcome, now, skipped.next_execution), skipped
 
@@ -66,16 +66,6 @@ class Settler:
         if execution.cancel_requested:  # asked for and answered: it does not start again
             attempt = replace(attempt, final=True)
         return settle(state, attempt, outcome.state, now, self._rng)
-
-    def _count_from_end(
-        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, ended: datetime
-    ) -> tuple[Settlement, Firing]:
-        """Only the last attempt's end sets the next fire time, so no retry has to yield to it."""
-        following = event.next_execution
-        with suppress(InvalidTrigger):  # the next firing parks the event and says why
-            following = self._triggers.next_after_end(event, ended)
-        settlement = self._settle(event, execution, outcome, ended, None if following is None else LATEST)
-        return settlement, Firing(None, event.next_execution if settlement.next_attempt is not None else following)
 
     def _settle_among_others(
         self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime, beside: Beside
@@ -106,6 +96,16 @@ class Settler:
             late = self._triggers.judge_late(event, now)
             return replace(late, scheduled_for=None, next_execution=late.scheduled_for or late.next_execution)
         return self._triggers.follow(event, now, waiting=beside.waiting[0] if beside.waiting else None)
+
+    def _count_from_end(
+        self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, ended: datetime
+    ) -> tuple[Settlement, Firing]:
+        """Only the last attempt's end sets the next fire time, so no retry has to yield to it."""
+        following = event.next_execution
+        with suppress(InvalidTrigger):  # the next firing parks the event and says why
+            following = self._triggers.next_after_end(event, ended)
+        settlement = self._settle(event, execution, outcome, ended, None if following is None else LATEST)
+        return settlement, Firing(None, event.next_execution if settlement.next_attempt is not None else following)
 
     def _overlapped(self, event: ScheduledEvent, execution: EventExecution, outcome: Outcome, now: datetime) -> Firing:
         # Nobody worked while a dead process was thought alive: those times are late, not overlapped.

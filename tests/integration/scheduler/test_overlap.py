@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -347,3 +348,54 @@ async def test_an_edit_of_the_policy_holds_for_runs_that_begin_after_it(held: He
         await held.app.service.cancel_task(task_id)
         while held.running:
             await held.end()
+
+
+@pytest.mark.parametrize("overlap", POLICIES)
+@pytest.mark.parametrize("away", [1.5, 30.5])
+async def test_a_crash_loses_no_run_and_starts_no_two(held: Held, overlap: str, away: float) -> None:
+    """The process dies with a run open; another one finds out `away` minutes later."""
+    task_id = await minutely(held, overlap)
+    service, first = held.app.service, held.running[0]
+    held.app.clock.advance(minutes=away)
+    settler, now = service.job_manager.settler, held.app.clock.now()
+    assert await held.app.runtime.db_ops.recover("another", (), settler, now, now) == ([first], ANY)
+    service._lost([first])
+    await held.settled()
+    await held.tick()
+    for _ in range(40):
+        if held.running and overlap != "allow":
+            await held.end()
+        await held.tick()
+    rows = await held.app.history(task_id)
+    attempts = [(row["attempt"], row["state"]) for row in rows if row["scheduled_for"] == NOON + MINUTE]
+    assert [number for number, _ in attempts] == [1, 2]
+    assert attempts[0][1] == "abandoned"
+    ran = {row["scheduled_for"] for row in rows if row["attempt"] == 1}
+    missed = await held.app.missed(task_id)
+    passed = [NOON + number * MINUTE for number in range(1, int(1 + away) + 1)]
+    for moment in passed:
+        verdicts = (moment in ran) + sum(begin <= moment <= end for begin, end, _, _ in missed)
+        assert verdicts == 1, f"{moment} has {verdicts} verdicts: {sorted(ran)}, {missed}"
+    if overlap != "allow":
+        assert held.most_at_once == 1
+    assert len(ran) <= 4, "what nobody worked through is late, and catch_up judges it"
+
+
+@pytest.mark.parametrize("overlap", POLICIES)
+async def test_a_stop_interrupts_a_run_and_what_waits_goes_on_after_it(held: Held, overlap: str) -> None:
+    task_id = await minutely(held, overlap)
+    first = held.running[0]
+    await held.pass_time(seconds=5)
+    if overlap.startswith("queue"):
+        await held.app.service.execute_task(task_id)
+    held.app.service.job_manager.jobs.stop_some([first], "interrupted")
+    await held.recorded(first)
+    await held.tick()
+    [again] = held.running
+    row = next(row for row in await held.app.history(task_id) if row["id"] == again)
+    assert (row["scheduled_for"], row["attempt"]) == (NOON + MINUTE, 2), "it starts again before anything else does"
+    await held.end()
+    await held.tick()
+    kinds = [kind for _, kind, _ in await held.states(task_id)]
+    assert kinds == ["schedule", "schedule", "manual"][: len(kinds)]
+    assert len(kinds) == (3 if overlap.startswith("queue") else 2)

@@ -61,8 +61,8 @@ def _unstarted(row: EventExecution, now: datetime) -> Finished:
         event_id=row.event_id,
         fence=row.fence,
         outcome=CANCELLED,
-        start_time=row.start_time,
-        end_time=max(now, row.start_time),
+        start_time=min(now, row.start_time),
+        end_time=now,
         duration_ms=None,
         cpu_ms=None,
     )

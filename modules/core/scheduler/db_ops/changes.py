@@ -102,8 +102,8 @@ class Claim:
     due: datetime
     next_execution: datetime | None
     trace_session_id: str
-    late_from: datetime | None = None
     cancel_requested: bool = False
+    late_from: datetime | None = None
     parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
 
     def lateness_ms(self, started: datetime) -> float:

@@ -95,8 +95,8 @@ _ATTEMPT = InsertRows(
     EXECUTIONS,
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "overlap_key", "parameters",
-        "cause", "actor",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "parameters", "cause", "actor",
+        "overlap_key",
     ),
 )  # fmt: skip
 
@@ -105,8 +105,8 @@ EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence", "lateness_ms", "state", "lease_expires_at", "cancel_requested", "overlap_key",
-        "parameters", "cause", "actor",
+        "abandonments", "fence", "lateness_ms", "parameters", "cause", "actor", "state", "lease_expires_at",
+        "cancel_requested", "overlap_key",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -190,8 +190,8 @@ async def close(
         draft = drafts[row.event_id]
         outcome = finished.outcome
         beside = followers.beside(draft, row.id)
-        moment = finished.end_time if finished.sets_next else now
-        settlement, skipped = _settled(settle, draft.event, row, outcome, moment, beside)
+        settled_at = finished.end_time if finished.sets_next else now
+        settlement, skipped = _settled(settle, draft.event, row, outcome, settled_at, beside)
         draft.status = settlement.status
         if not beside.busy:
             draft.next_execution = skipped.next_execution
@@ -311,8 +311,8 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.event.priority,
         draft.fence,
         False,
-        row.overlap_key,
         row.parameters,
         row.cause,
         row.actor,
+        row.overlap_key,
     )

@@ -40,8 +40,8 @@ _EVENT: Final = (
     "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
-    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "cancel_requested",
-    "parameters",
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
+    "cancel_requested",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -216,8 +216,8 @@ async def _claim(
             due=row.run_at,
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
-            late_from=_late_from(request, event, row),
             cancel_requested=row.cancel_requested,
+            late_from=_late_from(request, event, row),
             parameters=row.parameters,
         )
         for row in waiting
@@ -283,7 +283,7 @@ async def _fire(
         if firing.scheduled_for is None or already_ran:
             status = "pending" if firing.next_execution is not None or others else "completed"
             if not event.recurring and firing.missed:
-                status = "failed" if not others else "pending"
+                status = "failed"
                 too_late.append((event.id, f"It did not run, because it was too late: {firing.missed[0].detail}."))
             advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, others, status, None))
             continue

@@ -139,8 +139,8 @@ def _row(one: _Next, now: datetime) -> tuple[Any, ...]:
         event.priority,
         one.fence,
         False,
+        None,
+        None,
+        None,
         lane(event.overlap, event.id),
-        None,
-        None,
-        None,
     )
