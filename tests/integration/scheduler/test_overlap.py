@@ -14,8 +14,7 @@ from modules.core.scheduler.db_ops import TaskFilter
 from tests.support.app import NOON, manual_clock, running_app
 from tests.support.held import Held, held_app
 
-MINUTE = timedelta(minutes=1)
-POLICIES = ("skip", "queue_one", "queue_all", "cancel_running", "allow")
+MINUTE, POLICIES = timedelta(minutes=1), ("skip", "queue_one", "queue_all", "cancel_running", "allow")
 
 
 @pytest.fixture
