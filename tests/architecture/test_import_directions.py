@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.postgresql",
             "core.database_url",
             "core.direct_connection",
+            "core.joined",
             "core.error_handler",
             "core.module",
             "core.result",
@@ -37,11 +38,13 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.cross_site",
             "core.scheduler.doorbell",
             "core.scheduler.cursors",
+            "core.scheduler.downtime",
             "core.scheduler.errors",
             "core.scheduler.execution",
             "core.scheduler.fairness",
             "core.scheduler.input_rules",
             "core.scheduler.json_gate",
+            "core.scheduler.late_checks",
             "core.scheduler.lifecycle",
             "core.scheduler.loop_watch",
             "core.scheduler.module_settings",
@@ -77,6 +80,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.auth",
             "core.scheduler.cluster",
+            "core.scheduler.coming_back",
             "core.scheduler.heartbeat",
             "core.scheduler.housekeeper",
             "core.scheduler.recorder",
@@ -95,7 +99,15 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.service",
         ],
     ),
-    ("scheduler: doors", ["core.scheduler.api", "core.scheduler.ledger_routes", "core.scheduler.routes"]),
+    (
+        "scheduler: doors",
+        [
+            "core.scheduler.api",
+            "core.scheduler.control_routes",
+            "core.scheduler.ledger_routes",
+            "core.scheduler.routes",
+        ],
+    ),
     (
         "scheduler: as a whole",
         [

@@ -11,7 +11,9 @@ PURE = [
     "modules.core.scheduler.module_settings",
     "modules.core.scheduler.outcomes",
     "modules.core.scheduler.input_rules",
+    "modules.core.scheduler.downtime",
     "modules.core.scheduler.firing",
+    "modules.core.scheduler.late_checks",
     "modules.core.scheduler.triggers",
     "modules.core.scheduler.task_config",
 ]

@@ -16,6 +16,7 @@ from modules.core.clock import Clock
 from modules.core.scheduler import SchedulerService
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.testing import ManualClock, run_due
+from modules.core.scheduler.triggers.spec import RULE_FIELDS
 from modules.core.settings import AppSettings
 
 MODULE = "test.module"
@@ -37,7 +38,7 @@ class App:
     async def schedule(self, function_name: str = "work", **fields: Any) -> str:
         """A task of the test's module, due now unless the fields say otherwise; returns its id."""
         config = {"name": function_name, "module_id": MODULE, "function_name": function_name}
-        if not fields.keys() & {"schedule_time", "interval", "interval_type", "cron_expression"}:
+        if not fields.keys() & {"schedule_time", *RULE_FIELDS}:
             config["schedule_time"] = self.clock.now()
         task_id: str = (await self.service.schedule_task({**config, **fields})).unwrap()["task_id"]
         return task_id

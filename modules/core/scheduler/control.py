@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from modules.core.scheduler.db_models import ScheduledEvent
@@ -10,13 +11,34 @@ from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_col
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
+from modules.core.scheduler.trigger_manager import waits_for_event
+
+NOT_PAUSED = {"pause_reason": None, "pause_actor": None, "paused_at": None, "paused_until": None}
 
 
-def pause(event: ScheduledEvent, reason: str | None) -> EventChange:
-    """No further start until resumed; an execution under way goes on. Raises InvalidState."""
+def pause(
+    event: ScheduledEvent,
+    now: datetime,
+    reason: str | None,
+    *,
+    until: datetime | None = None,
+    actor: str | None = None,
+) -> EventChange:
+    """No further start until resumed, which happens by itself at `until`; an execution under way goes on. Raises
+    InvalidState."""
     if not may_pause(event.status):
         raise _wrong_state(event, "paused", "only a pending task can be paused")
-    return EventChange({"status": "paused", "pause_reason": reason})
+    paused = {"pause_reason": reason, "pause_actor": actor, "paused_at": now, "paused_until": until}
+    return EventChange({"status": "paused", **paused})
+
+
+def pause_sentence(event: ScheduledEvent) -> str:
+    """Who paused it, until when and why, as the detail of the fire times that passed meanwhile."""
+    by = f" by {event.pause_actor}" if event.pause_actor else ""
+    since = f" from {event.paused_at.isoformat()}" if event.paused_at else ""
+    until = f" until {event.paused_until.isoformat()}" if event.paused_until else ""
+    why = f": {event.pause_reason}" if event.pause_reason else ""
+    return f"paused{by}{since}{until}{why}"
 
 
 def resume(event: ScheduledEvent, skip: Callable[[ScheduledEvent], Firing]) -> EventChange:
@@ -30,14 +52,13 @@ def resume(event: ScheduledEvent, skip: Callable[[ScheduledEvent], Firing]) -> E
             details={"damaged": list(damaged)},
         )
     passed = skip(event)
-    over = passed.next_execution is None and event.active_execution_id is None
+    over = passed.next_execution is None and event.active_execution_id is None and not waits_for_event(event)
     values = {
         "status": _finished_status(event) if over else "pending",
         "next_execution": passed.next_execution,
-        "pause_reason": None,
-        "paused_until": None,
+        **NOT_PAUSED,
     }
-    return EventChange(values, passed.missed)
+    return EventChange(values, _told(event, passed.missed))
 
 
 def cancel(event: ScheduledEvent, left_behind: Callable[[ScheduledEvent], tuple[Missed, ...]]) -> EventChange:
@@ -49,7 +70,7 @@ def cancel(event: ScheduledEvent, left_behind: Callable[[ScheduledEvent], tuple[
 
 def end(event: ScheduledEvent, status: str, left_behind: Callable[[ScheduledEvent], tuple[Missed, ...]]) -> EventChange:
     """Nothing of the event starts any more; `left_behind` says which fire times passed without a start."""
-    missed = () if damaged_columns(event) else left_behind(event)
+    missed = () if damaged_columns(event) else _told(event, left_behind(event))
     return EventChange({"status": status, "next_execution": None}, missed, cancel_waiting=True)
 
 
@@ -70,6 +91,10 @@ def execute_now(event: ScheduledEvent, execution_id: str, now: datetime, session
         trace_session_id=session_id or event.trace_session_id,
     )
     return EventChange(execution=execution)
+
+
+def _told(event: ScheduledEvent, missed: tuple[Missed, ...]) -> tuple[Missed, ...]:
+    return tuple(replace(span, detail=pause_sentence(event)) if span.reason == "paused" else span for span in missed)
 
 
 def _finished_status(event: ScheduledEvent) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from modules.core.joined import after_commit, joined_connection, joining
 from modules.core.result import returns_result
 from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
-from modules.core.scheduler.input_rules import checked_line
+from modules.core.scheduler.input_rules import checked_future, checked_line
 from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.questions import task_id_of
 from modules.core.scheduler.runtime import Runtime
@@ -21,11 +23,16 @@ from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import task_view
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from modules.core.scheduler.db_models import ScheduledEvent
 
 
 class ControlService:
-    """Edit, pause, resume, cancel and run now; the service builds what this asks."""
+    """Edit, pause, resume, cancel and run now; the service builds what this asks.
+
+    With `session`, an AsyncSession on the same database, a change is part of the caller's transaction.
+    """
 
     _runtime: Runtime
     cluster: Cluster
@@ -34,53 +41,80 @@ class ControlService:
     trigger_manager: TriggerManager
 
     @returns_result
-    async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
+    async def update_task(
+        self, task_id: str, changes: Mapping[str, Any] | TaskPatch, *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
         """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
 
         `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
         """
         runtime = self._runtime
         patch = parse_task_patch(changes)
-        await self.change(
-            task_id_of(task_id),
-            lambda event: new_event.edit(
-                event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
-            ),
-            version=patch.version,
-        )
-        return task_view(await runtime.db_ops.get_task(task_id))
+        async with self._within(session):
+            await self.change(
+                task_id_of(task_id),
+                lambda event: new_event.edit(
+                    event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
+                ),
+                version=patch.version,
+            )
+            return task_view(await runtime.db_ops.get_task(task_id))
 
     @returns_result
-    async def cancel_task(self, task_id: str) -> dict[str, Any]:
+    async def cancel_task(self, task_id: str, *, session: AsyncSession | None = None) -> dict[str, Any]:
         """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
         change = partial(control.cancel, left_behind=lambda event: self.trigger_manager.left_behind(event, self._now()))
-        await self.change(task_id_of(task_id), change)
+        async with self._within(session):
+            await self.change(task_id_of(task_id), change)
         return {"task_id": task_id, "status": "cancelled"}
 
     @returns_result
-    async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
-        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
-        change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
-        await self.change(task_id_of(task_id), change)
-        return {"task_id": task_id, "status": "paused"}
+    async def pause_task(
+        self,
+        task_id: str,
+        reason: str | None = None,
+        *,
+        until: datetime | str | None = None,
+        actor: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> dict[str, Any]:
+        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`,
+        with `until` where there is one.
+
+        At `until` the task resumes by itself: fire times before that moment are recorded as missed, one at that moment
+        runs. Naive, it is the host's local time. `reason` and `actor`, who asked for it, are shown with the task.
+        """
+        moment = None if until is None else checked_future(until, "until", self._now())
+        why = None if reason is None else checked_line(reason, "reason")
+        who = None if actor is None else checked_line(actor, "actor")
+        async with self._within(session):
+            await self.change(
+                task_id_of(task_id), lambda event: control.pause(event, self._now(), why, until=moment, actor=who)
+            )
+        return {"task_id": task_id, "status": "paused", **({"until": moment} if moment else {})}
 
     @returns_result
-    async def resume_task(self, task_id: str) -> dict[str, Any]:
+    async def resume_task(self, task_id: str, *, session: AsyncSession | None = None) -> dict[str, Any]:
         """Start again from the next fire time on; data `{"task_id", "status": "resumed", "next_execution"}`.
 
         Fire times of a recurring task that passed meanwhile are recorded as missed; a one-time task that came due
         runs now.
         """
-        changed = await self.change(
-            task_id_of(task_id),
-            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, self._now())),
-        )
+        async with self._within(session):
+            changed = await self.change(
+                task_id_of(task_id),
+                partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, self._now())),
+            )
         return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
 
     @returns_result
-    async def execute_task(self, task_id: str) -> dict[str, Any]:
+    async def execute_task(self, task_id: str, *, session: AsyncSession | None = None) -> dict[str, Any]:
         """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`."""
-        return await self.job_manager.execute(task_id_of(task_id))
+        async with self._within(session):
+            return await self.job_manager.execute(task_id_of(task_id))
+
+    def _within(self, session: AsyncSession | None) -> AbstractAsyncContextManager[None]:
+        return joining(self._runtime.database.url, session)
 
     async def change(
         self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
@@ -88,14 +122,24 @@ class ControlService:
         """Decide and do a change of one event. What is claimed here and has not begun is given back before, and
         what was claimed meanwhile after it: a pause or a cancellation that was answered is kept.
 
-        `change` reads the time itself: the row may have been locked for long before it is asked.
+        `change` reads the time itself: the row may have been locked for long before it is asked. In a caller's
+        transaction, what this process knows is put right when that has ended.
         """
+        if joined_connection() is not None:
+            decided = await self._runtime.db_ops.change_task(event_id, change, self._now(), version=version)
+            after_commit(partial(self._changed_by_caller, event_id))
+            return decided
         await self.dispatcher.withdraw(event_id)
         decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
         await self.dispatcher.withdraw(event_id)
         self.cluster.wakeups.announce_change(event_id)
         self._changed(event_id)
         return decided
+
+    def _changed_by_caller(self, event_id: str) -> None:
+        self.dispatcher.withdraw_soon(event_id)
+        self.cluster.wakeups.announce_change(event_id)
+        self._changed(event_id)
 
     def _now(self) -> datetime:
         return self._runtime.clock.now()

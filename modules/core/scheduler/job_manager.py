@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modules.core.ids import new_id
+from modules.core.joined import after_commit, joined_connection
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
 from modules.core.scheduler.db_ops import CLEANUP_KEYS, Claim, EventChange
@@ -79,8 +80,13 @@ class JobManager:
         Calls that come at the same time share a transaction.
         """
         values = self._values(config)
-        await self._intake.add(values)
-        self._scheduler.stored([values])
+        if joined_connection() is None:
+            await self._intake.add(values)
+        else:
+            [refused] = await self._runtime.db_ops.create_tasks([values])
+            if refused is not None:
+                raise refused
+        after_commit(lambda: self._scheduler.stored([values]))
         return _scheduled(values)
 
     async def create_many(self, configs: Sequence[TaskConfig]) -> list[dict[str, Any]]:
@@ -93,7 +99,7 @@ class JobManager:
             with naming(index):
                 if refused is not None:
                     raise refused
-        self._scheduler.stored(rows)
+        after_commit(lambda: self._scheduler.stored(rows))
         return [_scheduled(values) for values in rows]
 
     def _values(self, config: TaskConfig) -> dict[str, Any]:
@@ -144,7 +150,7 @@ class JobManager:
         if status == "pending":
             change = control.resume(event, lambda event: triggers.skip_paused(event, now))
         elif status == "paused":
-            change = control.pause(event, error)
+            change = control.pause(event, now, error)
         elif status == "cancelled":
             change = control.cancel(event, lambda event: triggers.left_behind(event, now))
         elif status in ("completed", "failed"):

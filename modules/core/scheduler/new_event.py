@@ -11,12 +11,19 @@ from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
 from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_until
+from modules.core.scheduler.late_checks import (
+    CHECKED_COLUMNS,
+    LATE_COLUMNS,
+    check_late,
+    check_not_expired,
+    late_columns,
+)
 from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
-from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
+from modules.core.scheduler.trigger_manager import LONG_AGO, is_under_way, schedule_fields
 from modules.core.scheduler.triggers import InvalidTrigger, trigger_from_spec
+from modules.core.scheduler.triggers.spec import EVENT_FIELDS, INTERVAL_FIELDS, RULE_FIELDS, TIME_FIELDS
 
-_RULE_FIELDS = ("interval_type", "interval_value", "interval", "cron_expression")
 _SCHEDULE_FIELDS = set(ScheduleConfig.model_fields) - {"max_executions"}
 _PLAIN_COLUMNS = {
     "name": "name",
@@ -35,7 +42,7 @@ def event_values(
 ) -> dict[str, Any]:
     """The row of a new event. Raises UnknownFunction, InvalidParameters and what schedule_values raises."""
     registry.get(config.module_id, config.function_name).validate(config.parameters)
-    return {
+    values = {
         "id": new_id(),
         "name": config.name,
         "description": config.description,
@@ -54,18 +61,23 @@ def event_values(
         "trace_session_id": session_id,
         "created_at": now,
         "updated_at": now,
+        **late_columns({field: getattr(config, field) for field in LATE_COLUMNS}),
     }
+    check_late({"overlap": "skip", **values})
+    check_not_expired(values["expires_at"], now)
+    return values
 
 
 def schedule_values(
     config: ScheduleConfig, now: datetime, *, default_timezone: str, allow_past: bool = False
 ) -> dict[str, Any]:
     """The columns that hold a schedule, and when it fires first. Raises InvalidTrigger, ScheduleInPast, InvalidTask."""
-    fields = config.trigger_fields(default_timezone)
-    asked_for = fields.get("schedule_time")
-    if config.is_recurring and asked_for is None and not config.cron_expression:
-        fields["schedule_time"] = fields.get("start_time") or now
+    fields = config.anchored_fields(default_timezone, now)
+    asked_for = config.asked_for
     trigger = trigger_from_spec(fields)
+    columns = schedule_columns(fields, recurring=config.is_recurring, anchor=fields.get("schedule_time"))
+    if config.waits_for_event:
+        return {**columns, "next_execution": None}
     if config.is_recurring:
         next_execution = first_fire(trigger, now, asked_for=asked_for)
     else:
@@ -77,7 +89,6 @@ def schedule_values(
         next_execution = trigger.next_after(LONG_AGO)
     if next_execution is None:
         raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
-    columns = schedule_columns(fields, recurring=config.is_recurring, anchor=fields.get("schedule_time"))
     return {**columns, "next_execution": next_execution}
 
 
@@ -110,9 +121,15 @@ def edit(
     # A raised limit gives a finished task its fire times back; otherwise the limit leaves them as they are.
     if given or ("max_executions" in changes and event.next_execution is None):
         schedule = _new_schedule(event, changes, now, after or now, default_timezone)
-        if given and schedule["next_execution"] is None and "end_time" not in given:
+        no_time_left = schedule["next_execution"] is None and not _waits_for_event(event, schedule)
+        if given and no_time_left and "end_time" not in given:
             raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
         values |= schedule
+    late = late_columns(changes)
+    values |= late
+    if late or given or "overlap" in values:
+        check_not_expired(late.get("expires_at"), now)
+        check_late({name: values.get(name, getattr(event, name)) for name in CHECKED_COLUMNS})
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
     if "next_execution" not in values:
@@ -128,31 +145,38 @@ def _new_schedule(
     event: ScheduledEvent, changes: Mapping[str, Any], now: datetime, after: datetime, default_timezone: str
 ) -> dict[str, Any]:
     current = schedule_fields(event)
-    if any(changes.get(field) is not None for field in _RULE_FIELDS):
+    new_rule = {field for field in RULE_FIELDS if changes.get(field) is not None}
+    if new_rule:
         # A new rule replaces the old one, whichever kind that was; "recurring" follows unless it is given too.
-        kept = {"interval_type", "interval_value"} if not {"cron_expression", "interval"} & changes.keys() else set()
-        current |= {field: None for field in _RULE_FIELDS if field not in kept}
+        kept = {"interval_type", "interval_value"} if new_rule <= {"interval_type", "interval_value"} else set()
+        current |= {field: None for field in RULE_FIELDS if field not in kept}
         current["recurring"] = None
+        if not new_rule <= INTERVAL_FIELDS:
+            current["mode"] = None
+        if new_rule & set(EVENT_FIELDS):
+            current |= dict.fromkeys(TIME_FIELDS)
     elif changes.get("recurring") is False:
-        current |= dict.fromkeys(_RULE_FIELDS)
+        current |= dict.fromkeys(RULE_FIELDS)
     merged = current | {field: value for field, value in changes.items() if field in _SCHEDULE_FIELDS}
     config = parse_schedule({name: value for name, value in merged.items() if value is not None})
-    fields = config.trigger_fields(default_timezone)
+    fields = config.anchored_fields(default_timezone, now)
     if not config.is_recurring:
         unchanged = fields.get("schedule_time") == event.anchor_time
         columns = schedule_values(config, now, default_timezone=default_timezone, allow_past=unchanged)
         return columns | ({"next_execution": event.next_execution} if unchanged and not event.recurring else {})
-    if fields.get("schedule_time") is None and not config.cron_expression:
-        fields["schedule_time"] = fields.get("start_time") or now
     trigger = trigger_from_spec(fields)
     columns = schedule_columns(fields, recurring=True, anchor=fields.get("schedule_time"))
     columns["next_execution"] = trigger.next_after(after)
     return columns
 
 
+def _waits_for_event(event: ScheduledEvent, values: Mapping[str, Any]) -> bool:
+    return any(values.get(name, getattr(event, name)) is not None for name in ("on_event", "on_task_id"))
+
+
 def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
     """The fire times of the old schedule that have passed without a start: the edit leaves them so."""
-    if not event.recurring:
+    if not event.recurring or is_under_way(event):
         return ()
     reason = "paused" if event.status == "paused" else "edited"
     try:
@@ -164,7 +188,8 @@ def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
 def _status_after(event: ScheduledEvent, values: Mapping[str, Any]) -> dict[str, Any]:
     limit = values.get("max_executions", event.max_executions)
     used_up = limit is not None and event.fired_count >= limit
-    if used_up or values.get("next_execution", event.next_execution) is None:
+    no_time_left = values.get("next_execution", event.next_execution) is None
+    if used_up or (no_time_left and not _waits_for_event(event, values)):
         # While an execution is under way its settlement ends the event.
         ended = "pending" if event.active_execution_id is not None else "completed"
         return {"next_execution": None, "status": ended if event.status != "paused" else event.status}

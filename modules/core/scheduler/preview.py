@@ -35,10 +35,8 @@ def preview(schedule: Mapping[str, Any] | ScheduleConfig, count: int, now: datet
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_FIRE_TIMES:
         raise InvalidTask(f"count must be a whole number from 1 to {MOST_FIRE_TIMES}.")
     config = parse_schedule(schedule)
-    fields = config.trigger_fields(default_timezone)
-    asked_for = fields.get("schedule_time")
-    if config.is_recurring and asked_for is None and not config.cron_expression:
-        fields["schedule_time"] = fields.get("start_time") or now
+    fields = config.anchored_fields(default_timezone, now)
+    asked_for = config.asked_for
     trigger = trigger_from_spec(fields)
     zone = ZoneInfo(fields["timezone"])
     times: list[FireTime] = []

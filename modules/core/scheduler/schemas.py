@@ -31,7 +31,7 @@ OffsetTime = Annotated[datetime, BeforeValidator(_moment_with_offset)]
 class _RestTimes(BaseModel):
     """Times in bodies need an offset: a server cannot know where its caller is."""
 
-    @field_validator("schedule_time", "start_time", "end_time", mode="before", check_fields=False)
+    @field_validator("schedule_time", "start_time", "end_time", "expires_at", mode="before", check_fields=False)
     @classmethod
     def _with_offset(cls, value: Any) -> Any:
         return _moment_with_offset(value)
@@ -76,11 +76,12 @@ class PreviewRequest(_RestTimes, ScheduleConfig):
 
 
 class PauseRequest(BaseModel):
-    """Why a task is paused; shown with the task."""
+    """Why a task is paused, and until when."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
+    until: Annotated[OffsetTime | None, Field(description="When it resumes by itself; a time in the future")] = None
 
 
 class NoFields(BaseModel):
@@ -160,14 +161,26 @@ class Task(Answer):
     cron_expression: str | None
     timezone: str
     schedule_time: datetime | None
+    start_time: str | None
     end_time: datetime | None
+    mode: str | None
+    jitter_seconds: float | None
+    on_event: str | None
+    on_task: dict[str, Any] | None
     next_execution: datetime | None
     last_execution: datetime | None
     execution_count: int
     max_executions: int | None
+    catch_up: str
+    catch_up_limit: int | None
+    max_lateness_seconds: float | None
+    expires_at: datetime | None
     last_error: str | None
     active_execution_id: str | None
     pause_reason: str | None
+    pause_actor: str | None = Field(description="Who paused it: the name of the API key, say")
+    paused_at: datetime | None
+    paused_until: datetime | None = Field(description="When it resumes by itself")
     timeout_seconds: float | None
     retry: dict[str, Any] | None
     delivery: str

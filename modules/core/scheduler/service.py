@@ -12,8 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from modules.core.background import BackgroundLoop, SharedCall, within
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
+from modules.core.joined import after_commit
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler.cluster import Cluster
+from modules.core.scheduler.coming_back import come_back
 from modules.core.scheduler.control_service import ControlService
 from modules.core.scheduler.cursors import from_cursor, is_id
 from modules.core.scheduler.dispatcher import Dispatcher
@@ -31,6 +33,8 @@ from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import execution_view, task_view
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from modules.core.app_context import AppContext
 
 logger = logging.getLogger(__name__)
@@ -72,17 +76,25 @@ class SchedulerService(ControlService, LedgerService, NodeService):
         self._stop = SharedCall(self._stop_everything)
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
-    async def schedule_task(self, task_config: Mapping[str, Any] | TaskConfig) -> dict[str, Any]:
-        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return."""
-        return await self.job_manager.create(parse_task_config(task_config))
+    async def schedule_task(
+        self, task_config: Mapping[str, Any] | TaskConfig, *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return; with
+        `session`, an AsyncSession on the same database, when and only when the caller commits."""
+        async with self._within(session):
+            return await self.job_manager.create(parse_task_config(task_config))
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
-    async def schedule_tasks(self, task_configs: Sequence[Mapping[str, Any] | TaskConfig]) -> dict[str, Any]:
-        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`.
+    async def schedule_tasks(
+        self, task_configs: Sequence[Mapping[str, Any] | TaskConfig], *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`. With
+        `session` it is the caller's transaction.
 
         An error names the first task that was refused by its place in the list, counted from 0: `details["index"]`.
         """
-        return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
+        async with self._within(session):
+            return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
 
     @returns_result
     async def get_task(self, task_id: str) -> dict[str, Any]:
@@ -148,11 +160,23 @@ class SchedulerService(ControlService, LedgerService, NodeService):
             for task in sorted(self._runtime.registry.tasks(), key=lambda task: (task.module_id, task.function_name))
         ]
 
-    async def register_cleanup_task(self, module_id: str, cleanup_type: str, config: Mapping[str, Any]) -> Result:
-        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`."""
-        result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
-        self.wake()
-        return result
+    async def register_cleanup_task(
+        self,
+        module_id: str,
+        cleanup_type: str,
+        config: Mapping[str, Any],
+        *,
+        session: AsyncSession | None = None,
+    ) -> Result:
+        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`. With `session` it
+        is part of the caller's transaction."""
+        try:
+            async with self._within(session):
+                result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
+                after_commit(self.wake)
+                return result
+        except ModuleError as error:
+            return Result.from_error(error)
 
     async def run_cleanup(self, cleanup_type: str | None = None, *, dry_run: bool = False) -> Result:
         """Run cleanups now; data `{"dry_run", "deleted", "failed", "reports": [...]}`."""
@@ -164,6 +188,9 @@ class SchedulerService(ControlService, LedgerService, NodeService):
 
     def stored(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """These new events are on disk: whoever can run them has to know when."""
+        rows = [row for row in rows if row["next_execution"] is not None]  # the others wait for an event
+        if not rows:
+            return
         self.dispatcher.wake(min(row["next_execution"] for row in rows))
         registry, here = self._runtime.registry, self.dispatcher.takes_on_more
         for_others = [
@@ -193,7 +220,8 @@ class SchedulerService(ControlService, LedgerService, NodeService):
                 return
             runtime = self._runtime
             runtime.node_id = new_id()
-            await self.cluster.join(package_version())
+            downtime = await self.cluster.join(package_version())
+            await come_back(runtime, self.trigger_manager, downtime)
             self._is_running = True
             self.job_manager.recorder.start()
             self._recovery_loop.start()

@@ -26,6 +26,7 @@ from modules.core.scheduler.errors import InvalidTask
 from modules.core.scheduler.input_rules import checked_parameters, one_line, several_lines, to_moment
 from modules.core.scheduler.lifecycle import RetryPolicy
 from modules.core.scheduler.triggers import parse_interval, zone
+from modules.core.scheduler.triggers.spec import RULE_FIELDS
 
 LARGEST_COUNT = 2**31 - 1
 
@@ -34,6 +35,8 @@ Line100 = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidat
 Description = Annotated[StrictStr, Field(max_length=2000), AfterValidator(several_lines)]
 Parameters = Annotated[dict[str, Any], AfterValidator(checked_parameters)]
 Timeout = Annotated[float, Field(ge=0.001, le=31_536_000, strict=True, allow_inf_nan=False)]
+MaxLateness = Annotated[float, Field(ge=60, le=315_360_000, strict=True, allow_inf_nan=False)]
+Jitter = Annotated[float, Field(ge=0, le=86_400, strict=True, allow_inf_nan=False)]
 Tags = Annotated[list[Line50], Field(max_length=20)]
 Priority = Annotated[
     StrictInt, Field(ge=-100, le=100, description="The higher goes first; each level is a head start of a minute")
@@ -53,24 +56,37 @@ class RetryConfig(BaseModel):
     jitter: StrictBool = True
 
 
+class OnTask(BaseModel):
+    """Another task, and the outcome of its runs that starts this one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task_id: Annotated[StrictStr, Field(min_length=1, max_length=36), AfterValidator(one_line)]
+    outcome: Literal["success", "failure", "any"] = "success"
+
+
 class ScheduleConfig(BaseModel):
-    """When a task runs: once at `schedule_time`, or again and again by interval or cron expression."""
+    """When a task runs: once at `schedule_time`, again and again by a rule, or when something happens."""
 
     model_config = ConfigDict(extra="forbid")
 
     schedule_time: Moment | None = Field(None, description="First (or only) time; the anchor of intervals")
-    recurring: StrictBool | None = Field(
-        None, description="Defaults to true when an interval or cron expression is given"
-    )
+    recurring: StrictBool | None = Field(None, description="Defaults to true when a rule is given")
     interval_type: StrictStr | None = Field(
         None, max_length=20, description="seconds, minutes, hours, days, weeks, months, years"
     )
     interval_value: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT)
     interval: StrictStr | None = Field(None, max_length=100, description='"6 hours", "1h30m", "PT1H"')
+    mode: Literal["fixed_rate", "fixed_delay"] | None = Field(
+        None, description="fixed_delay counts an interval from the end of the last attempt"
+    )
     cron_expression: Annotated[StrictStr, AfterValidator(one_line)] | None = Field(None, min_length=1, max_length=200)
     timezone: StrictStr | None = Field(None, max_length=64, description="IANA name; wall-clock times are read in it")
     start_time: Moment | None = Field(None, description="Nothing fires before")
     end_time: Moment | None = Field(None, description="Nothing fires after")
+    jitter_seconds: Jitter | None = Field(None, description="Starts are moved by up to this, the same way each time")
+    on_event: Line100 | None = Field(None, description="Runs whenever an event of this name is published")
+    on_task: OnTask | None = Field(None, description="Runs after runs of another task")
     max_executions: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT)
 
     @model_validator(mode="after")
@@ -85,8 +101,18 @@ class ScheduleConfig(BaseModel):
 
     @property
     def is_recurring(self) -> bool:
-        repeats = any((self.interval_type, self.interval_value, self.interval, self.cron_expression))
+        repeats = any(getattr(self, name) for name in RULE_FIELDS)
         return bool(self.recurring) if self.recurring is not None else repeats
+
+    @property
+    def asked_for(self) -> datetime | None:
+        """The first time that was asked for."""
+        return self.schedule_time if isinstance(self.schedule_time, datetime) else None
+
+    @property
+    def waits_for_event(self) -> bool:
+        """Whether something that happens starts it, and no clock."""
+        return self.on_event is not None or self.on_task is not None
 
     def trigger_fields(self, default_timezone: str) -> dict[str, Any]:
         """The fields that make the trigger, as `trigger_from_spec` takes them."""
@@ -100,8 +126,38 @@ class ScheduleConfig(BaseModel):
             del fields["interval"]
         return fields
 
+    def anchored_fields(self, default_timezone: str, now: datetime) -> dict[str, Any]:
+        """As trigger_fields; an interval that has no first time counts from its start_time, or else from `now`."""
+        fields = self.trigger_fields(default_timezone)
+        if self.is_recurring and "interval_type" in fields:
+            fields.setdefault("schedule_time", fields.get("start_time") or now)
+        return fields
 
-class TaskConfig(ScheduleConfig):
+
+class LateConfig(BaseModel):
+    """What is done about fire times that cannot start on time, which is up to a minute late."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    catch_up: Literal["none", "latest", "all"] | None = Field(
+        None, description="Which of the fire times that are late run; default latest. For recurring tasks"
+    )
+    catch_up_limit: StrictInt | None = Field(
+        None, ge=1, le=1000, description="With catch_up all: the newest so many run, default 100"
+    )
+    max_lateness_seconds: MaxLateness | None = Field(
+        None, description="What is later does not run; default no bound, which for catch_up latest is one period"
+    )
+    expires_at: Moment | None = Field(None, description="A one-time task that has not started by then does not run")
+
+    @model_validator(mode="after")
+    def _expires_aware(self) -> Self:
+        if self.expires_at is not None:
+            self.expires_at = to_moment(self.expires_at, zone=getattr(self, "timezone", None))
+        return self
+
+
+class TaskConfig(LateConfig, ScheduleConfig):
     """Everything that `schedule_task` takes. Unknown fields are refused."""
 
     name: Line100
@@ -118,7 +174,7 @@ class TaskConfig(ScheduleConfig):
     allow_past: StrictBool = False
 
 
-class TaskPatch(ScheduleConfig):
+class TaskPatch(LateConfig, ScheduleConfig):
     """The fields of a task that may be changed; those left out stay as they are, null clears where that makes sense."""
 
     name: Line100 = ""
@@ -183,7 +239,14 @@ def invalid_task(error: ValidationError, model: type[BaseModel]) -> InvalidTask:
 
 def schedule_columns(fields: Mapping[str, Any], *, recurring: bool, anchor: datetime | None) -> dict[str, Any]:
     """The columns of an event that hold its schedule; what has no column of its own goes into `trigger`."""
-    rest = {name: fields[name].isoformat() for name in ("start_time",) if fields.get(name) is not None}
+    rest: dict[str, Any] = {}
+    if fields.get("start_time") is not None:
+        rest["start_time"] = fields["start_time"].isoformat()
+    if fields.get("mode") == "fixed_delay":
+        rest["mode"] = "fixed_delay"
+    on_task = fields.get("on_task")
+    if on_task is not None:
+        rest["on_task"] = on_task
     return {
         "recurring": recurring,
         "interval_type": fields.get("interval_type"),
@@ -192,6 +255,9 @@ def schedule_columns(fields: Mapping[str, Any], *, recurring: bool, anchor: date
         "timezone": fields["timezone"],
         "anchor_time": anchor,
         "end_time": fields.get("end_time"),
+        "jitter_s": fields.get("jitter_seconds") or None,
+        "on_event": fields.get("on_event"),
+        "on_task_id": on_task["task_id"] if on_task is not None else None,
         "trigger": rest or None,
     }
 

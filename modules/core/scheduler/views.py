@@ -31,13 +31,23 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "timezone": event.timezone,
         "schedule_time": event.anchor_time,
         "end_time": event.end_time,
+        "jitter_seconds": event.jitter_s,
+        "on_event": event.on_event,
+        **_in_trigger(event),
         "next_execution": event.next_execution,
         "last_execution": event.last_execution,
         "execution_count": event.execution_count,
         "max_executions": event.max_executions,
+        "catch_up": event.catch_up,
+        "catch_up_limit": event.catch_up_limit,
+        "max_lateness_seconds": event.max_lateness_s,
+        "expires_at": event.expires_at,
         "last_error": event.last_error,
         "active_execution_id": event.active_execution_id,
         "pause_reason": event.pause_reason,
+        "pause_actor": event.pause_actor,
+        "paused_at": event.paused_at,
+        "paused_until": event.paused_until,
         "timeout_seconds": event.timeout_s,
         "retry": event.retry,
         "delivery": event.delivery,
@@ -48,6 +58,17 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "created_at": event.created_at,
         "updated_at": event.updated_at,
         "damaged": list(damaged_columns(event)),
+    }
+
+
+def _in_trigger(event: ScheduledEvent) -> dict[str, Any]:
+    """The schedule fields that have no column; None where a row says something else than it may."""
+    stored = event.trigger or {}
+    shown = {name: stored.get(name) for name in ("start_time", "mode")}
+    on_task = stored.get("on_task")
+    return {
+        **{name: value if isinstance(value, str) else None for name, value in shown.items()},
+        "on_task": on_task if isinstance(on_task, dict) else None,
     }
 
 

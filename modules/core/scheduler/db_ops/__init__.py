@@ -17,6 +17,7 @@ from modules.core.scheduler.db_ops.changes import (
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
+from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
 from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
@@ -34,6 +35,7 @@ class DbOps(
     HistoryStatements,
     LedgerStatements,
     NodeStatements,
+    DowntimeStatements,
     NotificationStatements,
     CleanupConfigStatements,
     ApiKeyStatements,

@@ -105,7 +105,7 @@ _EVENT = tuple(
     for name in (
         "id", "version", "recurring", "interval_type", "interval_value", "cron_expression", "trigger", "timezone",
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
-        "active_execution_id", "fence", "delivery", "retry", "priority",
+        "active_execution_id", "fence", "delivery", "retry", "priority", "jitter_s", "on_event", "on_task_id",
     )
 )  # fmt: skip
 
@@ -127,7 +127,7 @@ class _EventDraft:
 class CompletionStatements(Statements):
     async def complete_executions(self, finished: Sequence[Finished], settle: Settle, now: datetime) -> Recorded:
         """Record these outcomes. Those not among the ids returned had lost their lease: nothing was changed."""
-        plain = all(item.outcome.state == "succeeded" for item in finished)
+        plain = all(item.outcome.state == "succeeded" and not item.sets_next for item in finished)
         if plain and len({item.event_id for item in finished}) == len(finished):
             try:
                 await self._complete_successes(finished, now)
@@ -190,7 +190,9 @@ async def close(
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
-        settlement, skipped = _settled(settle, draft.event, row, outcome, now)
+        settlement, skipped = _settled(
+            settle, draft.event, row, outcome, finished.end_time if finished.sets_next else now
+        )
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
         draft.last_execution = finished.start_time

@@ -34,6 +34,7 @@ _NEW: Final = {
 }
 _LATER: Final = {
     "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at", "paused_until",
+    "watched",
 }  # fmt: skip
 # Usually there is one at most; there are more only after a clock was set back.
 CLAIMED_AHEAD: Final = 10

@@ -14,20 +14,30 @@ from modules.core.scheduler.triggers.calendar_interval import CalendarInterval
 from modules.core.scheduler.triggers.cron import cron
 from modules.core.scheduler.triggers.durations import ELAPSED, checked_value, parse_interval, unit_named
 from modules.core.scheduler.triggers.errors import InvalidTrigger, shown
+from modules.core.scheduler.triggers.fixed_delay import FixedDelay
 from modules.core.scheduler.triggers.interval import ElapsedInterval
+from modules.core.scheduler.triggers.jitter import checked_jitter
 from modules.core.scheduler.triggers.moments import to_instant
+from modules.core.scheduler.triggers.on_event import on_event, on_task
 from modules.core.scheduler.triggers.once import Once
 from modules.core.scheduler.triggers.zones import zone
 
 SCHEDULE_FIELDS: Final = (
-    "schedule_time", "recurring", "interval_type", "interval_value", "interval", "cron_expression", "timezone",
-    "start_time", "end_time",
+    "schedule_time", "recurring", "interval_type", "interval_value", "interval", "mode", "cron_expression", "timezone",
+    "start_time", "end_time", "jitter_seconds", "on_event", "on_task",
 )  # fmt: skip
 _OTHER_TASK_FIELDS: Final = (
     "name", "description", "module_id", "function_name", "parameters", "max_executions", "timeout_seconds", "retry",
-    "delivery", "priority", "unique_key", "tags", "allow_past",
+    "delivery", "priority", "unique_key", "tags", "allow_past", "overlap", "overlap_key", "catch_up", "catch_up_limit",
+    "max_lateness_seconds", "expires_at",
 )  # fmt: skip
-_RULES: Final = ("interval_type", "interval_value", "interval", "cron_expression")
+# The fields that make a rule. Those of an interval belong together; of the others a schedule has one.
+RULE_FIELDS: Final = ("interval_type", "interval_value", "interval", "cron_expression", "on_event", "on_task")
+EVENT_FIELDS: Final = ("on_event", "on_task")
+MODES: Final = ("fixed_rate", "fixed_delay")
+INTERVAL_FIELDS: Final = frozenset(("interval_type", "interval_value", "interval"))
+# What only a trigger that fires by time can have.
+TIME_FIELDS: Final = ("schedule_time", "start_time", "end_time", "jitter_seconds")
 
 
 def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
@@ -35,11 +45,16 @@ def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
 
     Times are datetimes or ISO 8601 text; naive ones are wall time in `timezone` (default UTC). `schedule_time` is the
     one time, the anchor of an interval (without it `start_time` is), or the start of a cron schedule. `start_time` and
-    `end_time` are inclusive. `recurring` follows from the rule when it is absent. Other fields of a task are passed
-    over, unknown ones refused.
+    `end_time` are inclusive. `recurring` follows from the rule when it is absent. `on_event` and `on_task` make a
+    trigger that never fires by time. `jitter_seconds` is checked and leaves the trigger as it is: see jitter.py. Other
+    fields of a task are passed over, unknown ones refused.
     """
     fields = _known_fields(spec)
     recurring = _recurs(fields)
+    if "jitter_seconds" in fields:
+        checked_jitter(fields["jitter_seconds"])
+    if by_event := next((name for name in EVENT_FIELDS if name in fields), None):
+        return _by_event(fields, by_event)
     zone_of_spec = zone(fields.get("timezone", "UTC"))
     at, start, end = (
         to_instant(fields[name], name, zone_of_spec) if name in fields else None
@@ -74,7 +89,7 @@ def _known_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recurs(fields: Mapping[str, Any]) -> bool:
-    given = [name for name in _RULES if name in fields]
+    given = [name for name in RULE_FIELDS if name in fields]
     recurring = fields.get("recurring", bool(given))
     if not isinstance(recurring, bool):
         raise InvalidTrigger("recurring must be true or false, not text or a number.")
@@ -82,14 +97,33 @@ def _recurs(fields: Mapping[str, Any]) -> bool:
         raise InvalidTrigger("recurring is true, but there is no rule: add interval or cron_expression.")
     if given and not recurring:
         raise InvalidTrigger(f"recurring is false, but {given[0]} is given: remove one of them.")
-    if "cron_expression" in given and len(given) > 1:
-        raise InvalidTrigger(f"cron_expression and {given[0]} exclude each other: keep one.")
+    kinds = ["interval" if name in INTERVAL_FIELDS else name for name in given]
+    if other := next((kind for kind in kinds if kind != kinds[-1]), None):
+        raise InvalidTrigger(f"{kinds[-1]} and {other} exclude each other: keep one.")
     if "interval" in given and len(given) > 1:
         raise InvalidTrigger("interval and interval_type with interval_value exclude each other: keep one form.")
+    _check_mode(fields, kinds)
     if given in (["interval_type"], ["interval_value"]):
         missing = "interval_value" if given == ["interval_type"] else "interval_type"
         raise InvalidTrigger(f"{missing} is missing: an interval needs interval_type and interval_value.")
     return recurring
+
+
+def _check_mode(fields: Mapping[str, Any], kinds: list[str]) -> None:
+    mode = fields.get("mode")
+    if mode is None:
+        return
+    if not isinstance(mode, str) or mode not in MODES:
+        hint = did_you_mean(mode[:20], MODES) if isinstance(mode, str) else ""
+        raise InvalidTrigger(f"mode must be one of {', '.join(MODES)}.{hint}")
+    if mode == "fixed_delay" and "interval" not in kinds:
+        raise InvalidTrigger("mode fixed_delay needs an interval: add one, such as '10 minutes', or remove mode.")
+
+
+def _by_event(fields: Mapping[str, Any], name: str) -> Trigger:
+    if beside := next((other for other in TIME_FIELDS if other in fields), None):
+        raise InvalidTrigger(f"{name} and {beside} exclude each other: no clock fires this task. Remove {beside}.")
+    return on_event(fields[name]) if name == "on_event" else on_task(fields[name])
 
 
 def _check_order(at: datetime | None, start: datetime | None, end: datetime | None, *, recurring: bool) -> None:
@@ -107,6 +141,13 @@ def _interval(fields: Mapping[str, Any], anchor: datetime | None, zone_of_spec: 
     else:
         unit = unit_named(fields["interval_type"])
         value = checked_value(fields["interval_value"], unit)
+    if fields.get("mode") == "fixed_delay":
+        if unit not in ELAPSED:
+            raise InvalidTrigger(
+                f"mode fixed_delay counts elapsed time, and {unit} follow the wall clock: write the interval in hours, "
+                "minutes or seconds."
+            )
+        return FixedDelay(value, unit, anchor)
     if unit in ELAPSED:
         return ElapsedInterval(value, unit, anchor)
     return CalendarInterval(value, unit, zone_of_spec, anchor)
