@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from modules.core.clock import Timer
 from modules.core.database import Database
 
@@ -28,15 +26,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """`held()` around whatever waits for another thread: time stands still in it."""
 
     def __init__(self) -> None:
-        self._passed = 0.0
+        self.passed = 0.0
         self.holds = 0
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
-        return self._passed
+        return self.passed
 
     def jump(self, seconds: float) -> None:
-        self._passed += seconds
+        self.passed += seconds
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -81,7 +79,7 @@ class VirtualClock:
         return self._base + timedelta(microseconds=round(self.monotonic() * 1e6))
 
     def monotonic(self) -> float:
-        return self._loop.time()
+        return self._loop.passed
 
     def step(self, seconds: float) -> None:
         self._base += timedelta(seconds=seconds)
@@ -116,18 +114,18 @@ class HeldDatabase(Database):
             await super().close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Any]:
         with self.loop.held():
             async with super().transaction() as connection:
                 yield connection
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncIterator[Any]:
         with self.loop.held():
             async with super().read() as connection:
                 yield connection
 
-    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]], *, lane: str | None = None) -> T:
+    async def run(self, work: Callable[[Any], Awaitable[T]], *, lane: str | None = None) -> T:
         with self.loop.held():
             return await super().run(work, lane=lane)
 
