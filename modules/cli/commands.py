@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
-for command in (control.run, control.pause, control.resume, control.cancel):
+for command in (control.run, control.edit, control.pause, control.resume, control.cancel):
     tasks.app.command()(command)
 app.add_typer(tasks.app, name="tasks", help="List, show and control tasks.")
 tasks.app.command("occurrences")(ledger.occurrences)

@@ -65,6 +65,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.ledger",
             "core.scheduler.nodes",
             "core.scheduler.preview",
+            "core.scheduler.control_schemas",
             "core.scheduler.schemas",
             "core.scheduler.trigger_manager",
             "core.scheduler.views",
@@ -72,7 +73,13 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     (
         "scheduler: shared parts",
-        ["core.scheduler.control", "core.scheduler.new_event", "core.scheduler.questions", "core.scheduler.runtime"],
+        [
+            "core.scheduler.control",
+            "core.scheduler.edit_preview",
+            "core.scheduler.new_event",
+            "core.scheduler.questions",
+            "core.scheduler.runtime",
+        ],
     ),
     ("scheduler: settling", ["core.scheduler.intake", "core.scheduler.settlement", "core.scheduler.task_runner"]),
     (

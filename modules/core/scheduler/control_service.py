@@ -8,12 +8,15 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from modules.core.ids import new_id
 from modules.core.joined import after_commit, joined_connection, joining
 from modules.core.result import returns_result
 from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
+from modules.core.scheduler.edit_preview import edit_preview
+from modules.core.scheduler.errors import InvalidParameters, InvalidTask
 from modules.core.scheduler.input_rules import checked_future, checked_line
 from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.questions import task_id_of
@@ -42,22 +45,30 @@ class ControlService:
 
     @returns_result
     async def update_task(
-        self, task_id: str, changes: Mapping[str, Any] | TaskPatch, *, session: AsyncSession | None = None
+        self,
+        task_id: str,
+        changes: Mapping[str, Any] | TaskPatch,
+        *,
+        dry_run: bool = False,
+        session: AsyncSession | None = None,
     ) -> dict[str, Any]:
         """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
 
-        `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
+        `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile. With
+        `dry_run` nothing is stored, and data is what the same call without it would do now: `{"task_id", "dry_run",
+        "version", "changes": [{"field", "old", "new"}], "fire_times": {"old", "new"}, "missed": [...]}`.
         """
         runtime = self._runtime
         patch = parse_task_patch(changes)
+
+        def edit(event: ScheduledEvent) -> EventChange:
+            zone = runtime.settings.timezone
+            return new_event.edit(event, patch, runtime.registry, self._now(), default_timezone=zone)
+
         async with self._within(session):
-            await self.change(
-                task_id_of(task_id),
-                lambda event: new_event.edit(
-                    event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
-                ),
-                version=patch.version,
-            )
+            if dry_run:
+                return edit_preview(*await runtime.db_ops.try_change(task_id_of(task_id), edit, version=patch.version))
+            await self.change(task_id_of(task_id), edit, version=patch.version)
             return task_view(await runtime.db_ops.get_task(task_id))
 
     @returns_result
@@ -94,24 +105,47 @@ class ControlService:
         return {"task_id": task_id, "status": "paused", **({"until": moment} if moment else {})}
 
     @returns_result
-    async def resume_task(self, task_id: str, *, session: AsyncSession | None = None) -> dict[str, Any]:
-        """Start again from the next fire time on; data `{"task_id", "status": "resumed", "next_execution"}`.
+    async def resume_task(
+        self, task_id: str, *, catch_up: str = "none", session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Start again from the next fire time on; data `{"task_id", "status": "resumed", "next_execution"}`, with the
+        `execution_id` of what runs now where there is one.
 
-        Fire times of a recurring task that passed meanwhile are recorded as missed; a one-time task that came due
-        runs now.
+        Fire times of a recurring task that passed meanwhile are recorded as missed; with `catch_up` "latest" the newest
+        of them runs now. A one-time task that came due runs now.
         """
+        if catch_up not in ("none", "latest"):
+            raise InvalidTask("catch_up must be none or latest.")
+        execution_id = new_id()
+
+        def change(event: ScheduledEvent) -> EventChange:
+            now = self._now()
+            skip = partial(self.trigger_manager.skip_paused, now=now, but_latest=catch_up == "latest")
+            return control.resume(event, skip, execution_id=execution_id, now=now)
+
         async with self._within(session):
-            changed = await self.change(
-                task_id_of(task_id),
-                partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, self._now())),
-            )
-        return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
+            changed = await self.change(task_id_of(task_id), change)
+        answer = {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
+        return answer | ({"execution_id": changed.execution.id} if changed.execution else {})
 
     @returns_result
-    async def execute_task(self, task_id: str, *, session: AsyncSession | None = None) -> dict[str, Any]:
-        """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`."""
+    async def execute_task(
+        self,
+        task_id: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        actor: str | None = None,
+        session: AsyncSession | None = None,
+    ) -> dict[str, Any]:
+        """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`.
+
+        Each top-level key of `parameters` replaces the task's own, for this run, its retries included; they are checked
+        as those of a new task are. `actor` says who asked for it.
+        """
+        given = None if parameters is None else _object(parameters, "parameters")
+        who = None if actor is None else checked_line(actor, "actor")
         async with self._within(session):
-            return await self.job_manager.execute(task_id_of(task_id))
+            return await self.job_manager.execute(task_id_of(task_id), given, who)
 
     def _within(self, session: AsyncSession | None) -> AbstractAsyncContextManager[None]:
         return joining(self._runtime.database.url, session)
@@ -147,3 +181,9 @@ class ControlService:
     def _changed(self, event_id: str) -> None:
         self.job_manager.jobs.note_change(event_id)
         self.dispatcher.wake()
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidParameters(f"{name} must be an object such as {{'format': 'csv'}}.")
+    return dict(value)

@@ -168,6 +168,18 @@ def skip_until(
     return Firing(None, trigger.next_after(now), _span(trigger, due, latest, reason, detail))
 
 
+def run_the_latest(trigger: Trigger, passed: Firing, remaining: int | None) -> Firing:
+    """The same, but the latest of the fire times that were dropped runs, if the event may still fire."""
+    *older, span = passed.missed
+    if remaining is not None and remaining <= 0:
+        return passed
+    before = trigger.previous_before(span.until_time)
+    if span.count > 1 and before is not None:
+        older.append(replace(span, until_time=before, count=span.count - 1))
+    following = None if remaining == 1 else passed.next_execution
+    return Firing(span.until_time, following, tuple(older))
+
+
 def first_fire(trigger: Trigger, now: datetime, *, asked_for: datetime | None) -> datetime | None:
     """When a new schedule fires first: strictly after `now`, except that a first time asked for within the last 60 s
     counts as now, since the caller's clock was read a moment ago."""

@@ -119,8 +119,11 @@ class JobManager:
         """Run a job now, by hand; Result data `{"execution_id", "status": "running"}`. Its schedule is left alone."""
         return await self.execute(job_id)
 
-    async def execute(self, job_id: str) -> dict[str, Any]:
-        """As execute_job, raising instead of returning a failure."""
+    async def execute(
+        self, job_id: str, parameters: Mapping[str, Any] | None = None, actor: str | None = None
+    ) -> dict[str, Any]:
+        """As execute_job, raising instead of returning a failure. Each key of `parameters` replaces the task's own, for
+        this run and all its attempts."""
         now = self._runtime.clock.now()
         execution_id = new_id()
         session_id = current_session_id()
@@ -130,8 +133,16 @@ class JobManager:
                 "it to end, or restart this process.",
                 details={"execution_id": stuck.execution_id},
             )
-        await self._scheduler.change(job_id, lambda event: control.execute_now(event, execution_id, now, session_id))
+
+        def change(event: ScheduledEvent) -> EventChange:
+            given = None if parameters is None else control.parameters_of_run(event, parameters, self._validate)
+            return control.execute_now(event, execution_id, now, session_id, parameters=given, actor=actor)
+
+        await self._scheduler.change(job_id, change)
         return {"execution_id": execution_id, "status": "running"}
+
+    def _validate(self, event: ScheduledEvent, parameters: dict[str, Any]) -> None:
+        self._runtime.registry.get(event.module_id, event.function_name).validate(parameters)
 
     @returns_result
     async def update_job_status(

@@ -213,7 +213,7 @@ def _nothing(*_arguments: object) -> None:
 
 def _parameters(task: RegisteredTask, claim: Claim) -> Any:
     # Rows are input too: whoever can write them is not the one who registered the function.
-    parameters = claim.event.parameters
+    parameters = claim.event.parameters if claim.parameters is None else claim.parameters
     if not isinstance(parameters, dict):
         raise InvalidParameters("The stored parameters are not an object: correct them with PATCH.")
     return task.validate(parameters)

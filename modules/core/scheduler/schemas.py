@@ -75,15 +75,6 @@ class PreviewRequest(_RestTimes, ScheduleConfig):
     count: StrictInt = Field(5, ge=1, le=100)
 
 
-class PauseRequest(BaseModel):
-    """Why a task is paused, and until when."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
-    until: Annotated[OffsetTime | None, Field(description="When it resumes by itself; a time in the future")] = None
-
-
 class NoFields(BaseModel):
     """An empty object: this takes no fields yet."""
 
@@ -238,6 +229,9 @@ class Execution(Answer):
     cpu_ms: float | None
     lateness_ms: float | None
     node_id: str | None
+    parameters: dict[str, Any] | None = Field(description="Of this run; null means those of the task")
+    cause: dict[str, Any] | None = Field(description="What made it run, where that was not the schedule")
+    actor: str | None = Field(description="Who asked for it")
 
 
 class ExecutionDetail(Execution):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -123,12 +124,16 @@ class TriggerManager:
             return Firing(None, event.next_execution)
         return firing.skip_until(self.trigger_of(event), event.next_execution, since, now, "overlap")
 
-    def skip_paused(self, event: ScheduledEvent, now: datetime) -> Firing:
-        """Drop every fire time of a recurring event up to `now`, which passed during a pause; a one-time event stays
-        due."""
+    def skip_paused(self, event: ScheduledEvent, now: datetime, *, but_latest: bool = False) -> Firing:
+        """Drop every fire time of a recurring event up to `now`, which passed during a pause, or all but the latest,
+        which runs; a one-time event stays due."""
         if not event.recurring or is_under_way(event):
             return Firing(None, event.next_execution)
-        return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, "paused")
+        trigger = self.trigger_of(event)
+        passed = firing.skip_until(trigger, event.next_execution, LONG_AGO, now, "paused")
+        if not but_latest or not passed.missed:
+            return passed
+        return firing.run_the_latest(trigger, passed, _remaining(event))
 
     def left_behind(self, event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
         """The fire times of a recurring event that have passed without a start, and that its end leaves so."""
@@ -139,6 +144,23 @@ class TriggerManager:
             return firing.skip_until(self.trigger_of(event), event.next_execution, LONG_AGO, now, reason).missed
         except InvalidTrigger:
             return ()  # what cannot be read any more can be ended all the same
+
+
+def upcoming(event: ScheduledEvent) -> Iterator[datetime]:
+    """The fire times of an event from its next one on, as many as it may still fire; none where its schedule cannot be
+    read."""
+    moment, left = event.next_execution, _remaining(event)
+    if moment is None or not event.recurring:
+        yield from [] if moment is None else [moment]
+        return
+    try:
+        trigger = trigger_from_spec(schedule_fields(event))  # not the cache's: the event may be one that is not stored
+    except InvalidTrigger:
+        return
+    while moment is not None and left != 0:
+        yield moment
+        left = None if left is None else left - 1
+        moment = trigger.next_after(moment)
 
 
 def late_rules(event: ScheduledEvent) -> LateRules:

@@ -92,6 +92,9 @@ def execution_view(execution: EventExecution) -> dict[str, Any]:
         "cpu_ms": execution.cpu_ms,
         "lateness_ms": execution.lateness_ms,
         "node_id": execution.node_id,
+        "parameters": execution.parameters,
+        "cause": execution.cause,
+        "actor": execution.actor,
     }
 
 

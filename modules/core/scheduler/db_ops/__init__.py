@@ -24,7 +24,7 @@ from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, L
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
 from modules.core.scheduler.db_ops.recovery import RecoveryStatements
-from modules.core.scheduler.db_ops.salvage import damaged_columns
+from modules.core.scheduler.db_ops.salvage import Salvaged, damaged_columns
 
 
 class DbOps(
@@ -59,6 +59,7 @@ __all__ = [
     "NodeReport",
     "Nodes",
     "Recorded",
+    "Salvaged",
     "Settle",
     "TaskFilter",
     "cleanup_key",

@@ -27,6 +27,8 @@ class NewExecution:
     attempt: int = 1
     failures: int = 0
     abandonments: int = 0
+    parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Claim:
     next_execution: datetime | None
     trace_session_id: str
     late_from: datetime | None = None
+    parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
 
     def lateness_ms(self, started: datetime) -> float:
         """How much later than due it started."""

@@ -87,7 +87,7 @@ _ATTEMPT = InsertRows(
     EXECUTIONS,
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "parameters", "cause", "actor",
     ),
 )  # fmt: skip
 
@@ -97,7 +97,7 @@ EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence", "lateness_ms",
+        "abandonments", "fence", "lateness_ms", "parameters", "cause", "actor",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -292,4 +292,7 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.event.priority,
         draft.fence,
         False,
+        row.parameters,
+        row.cause,
+        row.actor,
     )

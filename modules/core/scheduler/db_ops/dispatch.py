@@ -37,7 +37,7 @@ _EVENT: Final = (
     "jitter_s", "priority", "delivery", "timeout_s", "on_event", "on_task_id", "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
-    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id",
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -213,6 +213,7 @@ async def _claim(
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
             late_from=_late_from(request, event, row),
+            parameters=row.parameters,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None
