@@ -364,3 +364,28 @@ async def test_the_openapi_document_can_be_made(api_app: FastAPI) -> None:
     assert len(operations) == len(set(operations)) >= 20
     schedule_time = document["components"]["schemas"]["TaskCreate"]["properties"]["schedule_time"]
     assert "date-time" in str(schedule_time)
+
+
+async def test_the_ledger_of_a_task(api: httpx.AsyncClient) -> None:
+    """Each fire time with its verdict; what makes no sense is refused."""
+    task_id = await _schedule(api, DAILY)
+    path = f"/tasks/{task_id}/occurrences"
+    page = (await api.get(path, params={"until": "2190-01-01T00:00:00Z", "order": "oldest", "limit": 3})).json()
+    assert [entry["verdict"] for entry in page["occurrences"]] == ["upcoming"] * 3
+    following = (
+        await api.get(
+            path,
+            params={"until": "2190-01-01T00:00:00Z", "order": "oldest", "limit": 1, "cursor": page["next_cursor"]},
+        )
+    ).json()
+    assert following["occurrences"][0]["from_time"] > page["occurrences"][-1]["from_time"]
+    for params in (
+        {"from": "yesterday"},
+        {"from": "2026-01-01T00:00"},
+        {"order": "best"},
+        {"limit": "0"},
+        {"cursor": "x"},
+        {"form": "2026-01-01T00:00Z"},
+    ):
+        assert (await api.get(path, params=params)).status_code == 422
+    assert (await api.get("/tasks/none/occurrences")).status_code == 404

@@ -127,7 +127,15 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     (
         "scheduler: as a whole",
-        ["core.scheduler.embedding", "core.scheduler.module", "core.scheduler.testing", "core.scheduler"],
+        [
+            "core.scheduler.embedding",
+            "core.scheduler.module",
+            "core.scheduler.simulation",
+            "core.scheduler.testing",
+            "core.scheduler.virtual_heartbeat",
+            "core.scheduler.virtual_time",
+            "core.scheduler",
+        ],
     ),
     ("examples", ["standard"]),
     ("application", ["app"]),

@@ -274,6 +274,18 @@ class SchedulerService(ControlService, LedgerService, NodeService):
             await self.cluster.heartbeat.stop(STEP_PATIENCE)
             await _go_on_after(self.cluster.leave())
 
+    async def abandon(self) -> None:
+        """End as a process that is killed: nothing more is written, and what is held waits for its lease to run out.
+        For simulations."""
+        self._is_running = False
+        jobs = self.job_manager.jobs
+        for end in (self.cluster.heartbeat, self.job_manager.recorder, self.dispatcher.loop, self._recovery_loop):
+            await end.stop(0.0)
+        self.dispatcher.drop(set(jobs.held))
+        jobs.stop_some(self.job_manager.running, "interrupted")
+        await jobs.all_ended()
+        jobs.forget()
+
     def hurry(self) -> None:
         """Cut short the wait for running tasks in a stop under way."""
         self.dispatcher.hurry()
