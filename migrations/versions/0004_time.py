@@ -46,6 +46,7 @@ def _added() -> dict[str, tuple[sa.Column[Any], ...]]:
 
 _PAUSES_THAT_END = "status = 'paused' AND paused_until IS NOT NULL"
 _INDEXES = (
+    ("ix_scheduler_events_declared_by", "scheduler_events", ["unique_key", "id"], "declared_by IS NOT NULL"),
     ("ix_scheduler_events_paused_until", "scheduler_events", ["paused_until"], _PAUSES_THAT_END),
     ("ix_scheduler_events_on_event", "scheduler_events", ["on_event", "id"], "on_event IS NOT NULL"),
     ("ix_scheduler_events_on_task_id", "scheduler_events", ["on_task_id", "id"], "on_task_id IS NOT NULL"),

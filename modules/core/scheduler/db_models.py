@@ -140,6 +140,13 @@ class ScheduledEvent(Base):
         ),
         Index("ix_scheduler_events_module_id", "module_id", "function_name"),
         Index(
+            "ix_scheduler_events_declared_by",
+            "unique_key",
+            "id",
+            sqlite_where=text("declared_by IS NOT NULL"),
+            postgresql_where=text("declared_by IS NOT NULL"),
+        ),
+        Index(
             "ix_scheduler_events_paused_until",
             "paused_until",
             sqlite_where=text("status = 'paused' AND paused_until IS NOT NULL"),

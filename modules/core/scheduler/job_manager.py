@@ -10,6 +10,7 @@ from modules.core.joined import after_commit, joined_connection
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
 from modules.core.scheduler.db_ops import CLEANUP_KEYS, Claim, EventChange
+from modules.core.scheduler.declared import declared_columns
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState, InvalidTask
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.intake import Intake
@@ -74,12 +75,12 @@ class JobManager:
         created = await self.create(parse_task_config(fields))
         return {"job_id": created["task_id"], **created}
 
-    async def create(self, config: TaskConfig) -> dict[str, Any]:
+    async def create(self, config: TaskConfig, *, declared: bool = False) -> dict[str, Any]:
         """Check and store a job; returns when it is durable. Raises the ModuleError that says what is wrong.
 
-        Calls that come at the same time share a transaction.
+        Calls that come at the same time share a transaction. `declared` marks it as stated by code.
         """
-        values = self._values(config)
+        values = self._values(config) | (declared_columns(config) if declared else {})
         if joined_connection() is None:
             await self._intake.add(values)
         else:

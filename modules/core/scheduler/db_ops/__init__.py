@@ -17,6 +17,7 @@ from modules.core.scheduler.db_ops.changes import (
 )
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
 from modules.core.scheduler.db_ops.completion import CompletionStatements
+from modules.core.scheduler.db_ops.declared import DeclaredStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
@@ -32,6 +33,7 @@ from modules.core.scheduler.db_ops.salvage import Salvaged, damaged_columns
 
 class DbOps(
     EventStatements,
+    DeclaredStatements,
     DispatchStatements,
     CompletionStatements,
     RecoveryStatements,
