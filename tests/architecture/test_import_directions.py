@@ -53,7 +53,15 @@ LAYERS: list[tuple[str, list[str]]] = [
         ],
     ),
     ("scheduler: triggers", ["core.scheduler.triggers"]),
-    ("scheduler: what fires", ["core.scheduler.firing", "core.scheduler.task_config", "core.scheduler.task_registry"]),
+    (
+        "scheduler: what fires",
+        [
+            "core.scheduler.firing",
+            "core.scheduler.happenings",
+            "core.scheduler.task_config",
+            "core.scheduler.task_registry",
+        ],
+    ),
     ("scheduler: tables", ["core.scheduler.db_models"]),
     (
         "scheduler: statements, shapes",
@@ -98,6 +106,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: service",
         [
             "core.scheduler.control_service",
+            "core.scheduler.event_service",
             "core.scheduler.ledger_service",
             "core.scheduler.node_service",
             "core.scheduler.service",

@@ -16,10 +16,10 @@ from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.edit_preview import edit_preview
-from modules.core.scheduler.errors import InvalidParameters, InvalidTask
+from modules.core.scheduler.errors import InvalidTask
 from modules.core.scheduler.input_rules import checked_future, checked_line
 from modules.core.scheduler.job_manager import JobManager
-from modules.core.scheduler.questions import task_id_of
+from modules.core.scheduler.questions import json_object, task_id_of
 from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.task_config import TaskPatch, parse_task_patch
 from modules.core.scheduler.trigger_manager import TriggerManager
@@ -142,7 +142,7 @@ class ControlService:
         Each top-level key of `parameters` replaces the task's own, for this run, its retries included; they are checked
         as those of a new task are. `actor` says who asked for it.
         """
-        given = None if parameters is None else _object(parameters, "parameters")
+        given = None if parameters is None else json_object(parameters, "parameters")
         who = None if actor is None else checked_line(actor, "actor")
         async with self._within(session):
             return await self.job_manager.execute(task_id_of(task_id), given, who)
@@ -181,9 +181,3 @@ class ControlService:
     def _changed(self, event_id: str) -> None:
         self.job_manager.jobs.note_change(event_id)
         self.dispatcher.wake()
-
-
-def _object(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidParameters(f"{name} must be an object such as {{'format': 'csv'}}.")
-    return dict(value)

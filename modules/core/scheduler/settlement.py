@@ -10,7 +10,7 @@ from modules.core.scheduler.firing import Firing
 from modules.core.scheduler.lifecycle import Attempt, EventState, RetryPolicy, Settlement, settle
 from modules.core.scheduler.outcomes import Outcome
 from modules.core.scheduler.task_config import retry_policy
-from modules.core.scheduler.trigger_manager import TriggerManager
+from modules.core.scheduler.trigger_manager import TriggerManager, may_be_started
 from modules.core.scheduler.triggers import InvalidTrigger
 
 
@@ -33,6 +33,7 @@ class Settler:
             next_execution=skipped.next_execution,
             delivery=event.delivery,  # type: ignore[arg-type]
             retry=retry_policy(event.retry, self._default_retry),
+            waits=may_be_started(event),
         )
         attempt = Attempt(
             execution.attempt, execution.failures, execution.abandonments, scheduled=execution.kind == "schedule"

@@ -18,6 +18,7 @@ from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupC
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
+from modules.core.scheduler.db_ops.happenings import HappeningStatements, Started
 from modules.core.scheduler.db_ops.history import HistoryStatements
 from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
@@ -31,6 +32,7 @@ class DbOps(
     DispatchStatements,
     CompletionStatements,
     RecoveryStatements,
+    HappeningStatements,
     HistoryStatements,
     LedgerStatements,
     NodeStatements,
@@ -59,6 +61,7 @@ __all__ = [
     "Recorded",
     "Salvaged",
     "Settle",
+    "Started",
     "TaskFilter",
     "cleanup_key",
     "damaged_columns",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import and_, case, update
+from sqlalchemy import and_, case, not_, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
+from modules.core.scheduler.db_ops.happenings import start_after
 
 
 async def close_waiting(connection: AsyncConnection, execution_id: str, now: datetime) -> bool:
@@ -38,9 +39,16 @@ async def close_unreadable(connection: AsyncConnection, execution_id: str, state
         .where(EXECUTIONS.c.id == execution_id)
         .values(state=state, success=False, end_time=now, error=reason, error_type="storage", lease_expires_at=None)
     )
-    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None))
+    waits = or_(EVENTS.c.on_event.is_not(None), EVENTS.c.on_task_id.is_not(None))
+    over = and_(EVENTS.c.status == "pending", EVENTS.c.next_execution.is_(None), not_(waits))
     await connection.execute(
         update(EVENTS)
         .where(EVENTS.c.active_execution_id == execution_id)
         .values(active_execution_id=None, status=case((over, "failed"), else_=EVENTS.c.status), last_error=reason)
     )
+    watched = select(EVENTS.c.id).where(
+        EVENTS.c.id == select(EXECUTIONS.c.event_id).where(EXECUTIONS.c.id == execution_id).scalar_subquery(),
+        EVENTS.c.watched.is_(true()),
+    )
+    if (task_id := (await connection.execute(watched)).scalar()) is not None:
+        await start_after(connection, [(task_id, execution_id, state)], now)

@@ -37,6 +37,7 @@ _EVENT: Final = (
 )  # fmt: skip
 _EXECUTION: Final = (
     "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
+    "cause",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -219,6 +220,7 @@ async def _claim(
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
             parameters=row.parameters,
+            cause=row.cause,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None
