@@ -57,7 +57,23 @@ _INDEXES = (
 )
 
 
+def _downtimes() -> tuple[Any, ...]:
+    return (
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("from_time", UtcDateTime(), nullable=False),
+        sa.Column("until_time", UtcDateTime(), nullable=True),
+        sa.Column("node_id", sa.String(length=36), nullable=True),
+        sa.Column("tasks", sa.Integer(), nullable=True),
+        sa.Column("fire_times", sa.BigInteger(), nullable=True),
+        sa.Column("to_run", sa.BigInteger(), nullable=True),
+        sa.Column("complete", sa.Boolean(), nullable=True),
+        sa.CheckConstraint("until_time IS NULL OR from_time <= until_time", name=op.f("ck_scheduler_downtimes_span")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scheduler_downtimes")),
+    )
+
+
 def upgrade() -> None:
+    op.create_table("scheduler_downtimes", *_downtimes())
     for table, columns in _added().items():
         for column in columns:
             op.add_column(table, column)
@@ -72,3 +88,4 @@ def downgrade() -> None:
         with op.batch_alter_table(table, schema=None) as batch_op:
             for column in reversed(columns):
                 batch_op.drop_column(column.name)
+    op.drop_table("scheduler_downtimes")

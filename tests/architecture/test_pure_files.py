@@ -11,8 +11,10 @@ PURE = [
     "modules.core.scheduler.module_settings",
     "modules.core.scheduler.outcomes",
     "modules.core.scheduler.input_rules",
+    "modules.core.scheduler.downtime",
     "modules.core.scheduler.firing",
     "modules.core.scheduler.happenings",
+    "modules.core.scheduler.late_checks",
     "modules.core.scheduler.triggers",
     "modules.core.scheduler.task_config",
 ]

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Float,
@@ -278,6 +279,27 @@ class SchedulerNode(Base):
     doorbell_port: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (CheckConstraint(_one_of("state", NODE_STATES), name="state"),)
+
+
+class SchedulerDowntime(Base):
+    """A time in which no process dispatched: from the last sign of life to the next start, whose node this names.
+
+    The counts are of fire times that fell into it; not `complete`, they are of the first tasks only. `until_time` is
+    null in the row of the last process that stopped in order: the next start makes a downtime of it, or removes it.
+    """
+
+    __tablename__ = "scheduler_downtimes"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    from_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    until_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    node_id: Mapped[str | None] = mapped_column(String(36))
+    tasks: Mapped[int | None] = mapped_column(Integer)
+    fire_times: Mapped[int | None] = mapped_column(BigInteger)
+    to_run: Mapped[int | None] = mapped_column(BigInteger)
+    complete: Mapped[bool | None] = mapped_column(Boolean)
+
+    __table_args__ = (CheckConstraint("until_time IS NULL OR from_time <= until_time", name="span"),)
 
 
 class CleanupConfig(Base):

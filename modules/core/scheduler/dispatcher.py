@@ -126,7 +126,10 @@ class Dispatcher:
     async def run_once(self) -> list[str]:
         """Take on what is due, then wait until all of it is on record; returns the ids of the executions taken on."""
         async with self._one_tick:
-            claims = await self._take(self._runtime.settings.max_concurrent_tasks, timedelta(0))
+            claims: list[Claim] = []
+            self._must_look = True
+            while self._must_look and not claims:  # what is fired may have to wait, and leave room for more
+                claims = await self._take(self._runtime.settings.max_concurrent_tasks, timedelta(0))
         await self._jobs.quiet()
         return [claim.execution_id for claim in claims]
 
@@ -239,6 +242,7 @@ class Dispatcher:
             functions=runtime.registry.keys(),
             excluded_events={claim.event.id for claim in self._jobs.stuck},
             decide=self._triggers.decide_firing,
+            start_of=self._triggers.start_of,
             look_ahead=look_ahead,
             end_pause=self._end_pause,
             lease_now=runtime.lease_now(),

@@ -146,12 +146,12 @@ def spread(firing: Firing, key: str, since: datetime) -> Firing:
     return replace(firing, start_at=max(firing.start_at or due, since + longest * _share_of(key)))
 
 
-def runs_of(trigger: Trigger | None, firing: Firing, now: datetime, remaining: int | None) -> int:
+def runs_of(trigger: Trigger, firing: Firing, now: datetime, remaining: int | None) -> int:
     """How many of the fire times up to `now` run by this decision and those that follow from it at once."""
     if firing.scheduled_for is None:
         return 0
     following = firing.next_execution
-    more = 0 if trigger is None or following is None else trigger.count_between(following - TICK, now)
+    more = 0 if following is None else trigger.count_between(following - TICK, now)
     return 1 + more if remaining is None else min(1 + more, remaining)
 
 

@@ -31,7 +31,7 @@ OffsetTime = Annotated[datetime, BeforeValidator(_moment_with_offset)]
 class _RestTimes(BaseModel):
     """Times in bodies need an offset: a server cannot know where its caller is."""
 
-    @field_validator("schedule_time", "start_time", "end_time", mode="before", check_fields=False)
+    @field_validator("schedule_time", "start_time", "end_time", "expires_at", mode="before", check_fields=False)
     @classmethod
     def _with_offset(cls, value: Any) -> Any:
         return _moment_with_offset(value)
@@ -162,6 +162,10 @@ class Task(Answer):
     last_execution: datetime | None
     execution_count: int
     max_executions: int | None
+    catch_up: str
+    catch_up_limit: int | None
+    max_lateness_seconds: float | None
+    expires_at: datetime | None
     last_error: str | None
     active_execution_id: str | None
     pause_reason: str | None

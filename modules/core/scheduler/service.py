@@ -15,6 +15,7 @@ from modules.core.ids import new_id
 from modules.core.joined import after_commit
 from modules.core.result import Result, returns_result, returns_result_or
 from modules.core.scheduler.cluster import Cluster
+from modules.core.scheduler.coming_back import come_back
 from modules.core.scheduler.control_service import ControlService
 from modules.core.scheduler.cursors import from_cursor, is_id
 from modules.core.scheduler.dispatcher import Dispatcher
@@ -225,7 +226,8 @@ class SchedulerService(ControlService, EventService, LedgerService, NodeService)
                 return
             runtime = self._runtime
             runtime.node_id = new_id()
-            await self.cluster.join(package_version())
+            downtime = await self.cluster.join(package_version())
+            await come_back(runtime, self.trigger_manager, downtime)
             self._is_running = True
             self.job_manager.recorder.start()
             self._recovery_loop.start()

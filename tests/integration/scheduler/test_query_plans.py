@@ -175,6 +175,7 @@ async def test_looking_for_work_where_there_is_none_costs_nothing(full: App) -> 
     assert (lost, look.next_lease) == ([], NOON + timedelta(seconds=62))
     _check(await _plan_of(full, sent, *LOST), "ix_scheduler_executions_running")
     await _check_what_is_shown(full)
+    await _check_what_a_start_counts(full)
 
 
 async def test_the_next_moment_is_found_without_reading_the_tables(full: App) -> None:
@@ -207,6 +208,18 @@ async def test_a_backlog_is_taken_on_from_its_beginning(full: App) -> None:
         )
     assert len(lost) == 100
     _check(await _plan_of(full, sent, *LOST), "ix_scheduler_executions_running")
+
+
+async def _check_what_a_start_counts(full: App) -> None:
+    """After a downtime: the first of what is due, however much of it there is."""
+    with _sent(full) as sent:
+        assert len(await full.runtime.db_ops.overdue(NOON + timedelta(days=2), 7)) == 7
+        assert await full.runtime.db_ops.overdue(NOON, 7) == []
+    events = [one for one in sent if "scheduler_events.priority =" in one[0]]
+    assert len(events) == 2
+    _check(await _plan_of(full, events[:1], "scheduler_events.priority ="), "ix_scheduler_events_due")
+    _check(await _plan_of(full, events[1:], "scheduler_events.priority ="), "ix_scheduler_events_due")
+    _check(await _plan_of(full, sent[-1:], "scheduler_events.priority <"), "ix_scheduler_events_due")
 
 
 async def _check_what_is_shown(full: App) -> None:

@@ -11,6 +11,7 @@ from modules.core.scheduler.firing import (
     LateRules,
     Missed,
     decide,
+    decide_after_end,
     decide_once,
     first_fire,
     jittered,
@@ -202,6 +203,31 @@ def test_one_that_is_still_to_start_is_found_behind_late_ones(hourly: Trigger) -
     decided = decide(hourly, NOON, now, LateRules("none"), remaining=None, starts=starts)
     assert (decided.scheduled_for, decided.due) == (hours(3), starts(hours(3)))
     assert decided.missed == (late(0, 2, 3, "catch_up=none"),)
+
+
+@pytest.mark.parametrize(
+    ("rules", "now", "remaining", "expected"),
+    [
+        (LateRules(), NOON, None, runs(NOON, hours(1))),
+        (LateRules("none"), NOON + MINUTE, None, runs(NOON, hours(1) + MINUTE)),
+        (LateRules("none"), hours(5), None, Firing(None, hours(6), (late(0, 0, 1, "catch_up=none"),))),
+        (LateRules("all"), hours(5), None, runs(NOON, hours(6))),
+        (
+            LateRules("latest", timedelta(hours=4)),
+            hours(5),
+            None,
+            Firing(None, hours(6), (late(0, 0, 1, "max_lateness_seconds=14400"),)),
+        ),
+        (LateRules(), hours(5), 1, runs(NOON, None)),
+        (LateRules(), hours(5), 0, Firing(None, None)),
+    ],
+)
+def test_what_counts_from_the_end_of_a_run_has_one_fire_time_at_most(
+    rules: LateRules, now: datetime, remaining: int | None, expected: Firing
+) -> None:
+    following = now + timedelta(hours=1)
+    decided = decide_after_end(following, NOON, now, rules, remaining=remaining, starts=no_jitter)
+    assert decided == expected
 
 
 def test_what_a_downtime_made_late_starts_within_a_minute_after_it(hourly: Trigger) -> None:

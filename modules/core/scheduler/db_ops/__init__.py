@@ -17,6 +17,7 @@ from modules.core.scheduler.db_ops.changes import (
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
+from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.happenings import HappeningStatements, Started
 from modules.core.scheduler.db_ops.history import HistoryStatements
@@ -36,6 +37,7 @@ class DbOps(
     HistoryStatements,
     LedgerStatements,
     NodeStatements,
+    DowntimeStatements,
     NotificationStatements,
     CleanupConfigStatements,
     ApiKeyStatements,

@@ -137,7 +137,7 @@ class _EventDraft:
 class CompletionStatements(Statements):
     async def complete_executions(self, finished: Sequence[Finished], settle: Settle, now: datetime) -> Recorded:
         """Record these outcomes. Those not among the ids returned had lost their lease: nothing was changed."""
-        plain = all(item.outcome.state == "succeeded" for item in finished)
+        plain = all(item.outcome.state == "succeeded" and not item.sets_next for item in finished)
         if plain and len({item.event_id for item in finished}) == len(finished):
             try:
                 await self._complete_successes(finished, now)
@@ -200,7 +200,9 @@ async def close(
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
-        settlement, skipped = _settled(settle, draft.event, row, outcome, now)
+        settlement, skipped = _settled(
+            settle, draft.event, row, outcome, finished.end_time if finished.sets_next else now
+        )
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
         draft.last_execution = finished.start_time

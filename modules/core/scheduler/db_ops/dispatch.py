@@ -20,7 +20,8 @@ from modules.core.scheduler.db_ops import pauses, queues
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
 from modules.core.scheduler.db_ops.closing import close_unreadable, close_waiting
-from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
+from modules.core.scheduler.db_ops.fired import insert_fired
+from modules.core.scheduler.db_ops.many_rows import UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
@@ -65,14 +66,7 @@ _START = UpdateRows(
     },
     where=lambda _: [EXECUTIONS.c.state == literal_column("'ready'")],
 )
-_RUNNING = InsertRows(
-    EXECUTIONS,
-    (
-        "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "node_id", "fence", "lease_expires_at", "cancel_requested",
-        "lateness_ms",
-    ),
-)  # fmt: skip
+_TOO_LATE = UpdateRows(EVENTS, {"last_error": "error"})
 _RELEASE = UpdateRows(
     EXECUTIONS,
     {"state": literal_column("'ready'"), "node_id": null(), "lease_expires_at": null(), "lateness_ms": null()},
@@ -219,6 +213,7 @@ async def _claim(
             due=row.run_at,
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
+            late_from=_late_from(request, event, row),
             parameters=row.parameters,
             cause=row.cause,
         )
@@ -254,8 +249,10 @@ async def _fire(
     already_ran: bool = False,
 ) -> list[Claim]:
     claims: list[Claim] = []
+    put_off: list[Claim] = []
     advanced: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
+    too_late: list[tuple[str, str]] = []
     for event in due:
         seen = (event.id, event.fence)
         try:
@@ -264,12 +261,17 @@ async def _fire(
             unchanged = (event.next_execution, event.fired_count, event.fence, None)
             advanced.append((*seen, *unchanged, "paused", _parked(error)))
             continue
+        start = firing.start_at or firing.scheduled_for
+        waits = start is not None and start > request.until
         runs = firing.scheduled_for is not None and not already_ran
-        if runs and not admission.take(event.module_id, event.function_name):
+        if runs and not waits and not admission.take(event.module_id, event.function_name):
             continue  # it stays due
         missed.append((event.id, firing))
         if firing.scheduled_for is None or already_ran:
             status = "pending" if firing.next_execution is not None else "completed"
+            if not event.recurring and firing.missed:
+                status = "failed"
+                too_late.append((event.id, f"It did not run, because it was too late: {firing.missed[0].detail}."))
             advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, status, None))
             continue
         claim = Claim(
@@ -279,11 +281,11 @@ async def _fire(
             kind="schedule",
             attempt=1,
             fence=event.fence + 1,
-            due=firing.scheduled_for,
+            due=(firing.start_at if waits else firing.due) or firing.scheduled_for,
             next_execution=firing.next_execution,
             trace_session_id=event.trace_session_id or request.session_id,
         )
-        claims.append(claim)
+        (put_off if waits else claims).append(claim)
         advanced.append(
             (
                 *seen,
@@ -296,8 +298,9 @@ async def _fire(
             )
         )
     lease = looked.database_now + request.lease
-    await _RUNNING(connection, [_running_row(claim, request, lease) for claim in claims])
+    await insert_fired(connection, request, lease, claims, put_off)
     await _ADVANCE(connection, advanced)
+    await _TOO_LATE(connection, too_late)
     await insert_missed(connection, missed, request.now)
     return claims
 
@@ -339,27 +342,11 @@ async def _one_due(
         return []
 
 
-def _running_row(claim: Claim, request: ClaimRequest, lease: datetime) -> tuple[Any, ...]:
-    start = max(claim.due, request.now)
-    return (
-        claim.execution_id,
-        claim.event.id,
-        start,
-        claim.trace_session_id,
-        claim.scheduled_for,
-        claim.kind,
-        claim.attempt,
-        0,
-        0,
-        "running",
-        start,
-        claim.event.priority,
-        request.node_id,
-        claim.fence,
-        lease,
-        False,
-        claim.lateness_ms(request.now),
-    )
+def _late_from(request: ClaimRequest, event: ScheduledEvent, row: EventExecution) -> datetime | None:
+    """What lateness counts from where the first attempt at a fire time was put off."""
+    if row.kind != "schedule" or row.attempt > 1 or row.run_at <= row.scheduled_for:
+        return None
+    return min(row.run_at, request.start_of(event, row.scheduled_for))
 
 
 def _parked(error: Exception) -> str:
