@@ -191,7 +191,7 @@ async def close(
 ) -> Recorded:
     """Close these executions and settle their events, and start the tasks that wait for their end."""
     if not closing:
-        return Recorded(())
+        return Recorded(set())
     drafts = await _drafts(connection, {row.event_id for row, _ in closing})
     attempts: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
