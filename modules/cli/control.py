@@ -102,6 +102,19 @@ def cancel(task_id: TaskId, database_url: DatabaseUrl = None, as_json: AsJson = 
     _answer(cancelled, f"Task {task_id} is cancelled.", as_json)
 
 
+@exit_codes
+def publish(
+    name: Annotated[str, typer.Argument(help="The event's name, as in a task's on_event.")],
+    payload: Annotated[str | None, typer.Option(help='JSON object that the tasks are told: {"order": 7}')] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start every task that waits for an event of this name."""
+    given = None if payload is None else json_object(payload, "--payload")
+    done = _control(database_url, lambda service: service.publish_event(name, given, actor=_user()))
+    _answer(done, f"{done['started']} tasks run now, {done['missed']} have it on record as missed.", as_json)
+
+
 def json_object(text: str, option: str) -> dict[str, Any]:
     """What an option holds, read as strictly as a body of the REST API. Raises Invalid."""
     try:

@@ -42,6 +42,9 @@ def test_a_session_at_the_terminal(tmp_path: Path) -> None:
         assert answer(tmp_path, "tasks", "pause", task_id, "--reason", "audit")["status"] == "paused"
         assert answer(tmp_path, "tasks", "list", "--status", "paused")["tasks"][0]["pause_reason"] == "audit"
         assert answer(tmp_path, "tasks", "resume", task_id)["status"] == "resumed"
+        tried = answer(tmp_path, "tasks", "edit", task_id, '{"interval": "12 hours"}', "--dry-run")
+        assert {"field": "interval_value", "old": 1, "new": 12} in tried["changes"]
+        assert answer(tmp_path, "events", "publish", "nobody.listens", "--payload", '{"a": 1}')["started"] == 0
         execution_id = answer(tmp_path, "tasks", "run", task_id)["execution_id"]
         for _ in patience():
             if server.get(f"/executions/{execution_id}")["success"] is not None:

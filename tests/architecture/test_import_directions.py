@@ -59,6 +59,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: what fires",
         [
             "core.scheduler.firing",
+            "core.scheduler.happenings",
             "core.scheduler.overlap",
             "core.scheduler.task_config",
             "core.scheduler.task_registry",
@@ -110,6 +111,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.control_service",
             "core.scheduler.execution_service",
+            "core.scheduler.event_service",
             "core.scheduler.ledger_service",
             "core.scheduler.node_service",
             "core.scheduler.service",

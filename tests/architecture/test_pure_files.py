@@ -13,6 +13,7 @@ PURE = [
     "modules.core.scheduler.input_rules",
     "modules.core.scheduler.downtime",
     "modules.core.scheduler.firing",
+    "modules.core.scheduler.happenings",
     "modules.core.scheduler.late_checks",
     "modules.core.scheduler.triggers",
     "modules.core.scheduler.task_config",
@@ -21,6 +22,7 @@ PURE = [
 PURE_BUT_FOR_ROW_SHAPES = [
     "modules.core.scheduler.control",
     "modules.core.scheduler.cursors",
+    "modules.core.scheduler.edit_preview",
     "modules.core.scheduler.ledger",
     "modules.core.scheduler.new_event",
     "modules.core.scheduler.nodes",

@@ -12,7 +12,7 @@ from modules.core.scheduler.db_ops import EventChange, NewExecution, damaged_col
 from modules.core.scheduler.errors import AlreadyRunning, InvalidState
 from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.input_rules import checked_parameters
-from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume
+from modules.core.scheduler.lifecycle import may_cancel, may_execute_now, may_pause, may_resume, pause_sentence
 from modules.core.scheduler.trigger_manager import waits_for_event
 
 NOT_PAUSED = {"pause_reason": None, "pause_actor": None, "paused_at": None, "paused_until": None}
@@ -32,15 +32,6 @@ def pause(
         raise _wrong_state(event, "paused", "only a pending task can be paused")
     paused = {"pause_reason": reason, "pause_actor": actor, "paused_at": now, "paused_until": until}
     return EventChange({"status": "paused", **paused})
-
-
-def pause_sentence(event: ScheduledEvent) -> str:
-    """Who paused it, until when and why, as the detail of the fire times that passed meanwhile."""
-    by = f" by {event.pause_actor}" if event.pause_actor else ""
-    since = f" from {event.paused_at.isoformat()}" if event.paused_at else ""
-    until = f" until {event.paused_until.isoformat()}" if event.paused_until else ""
-    why = f": {event.pause_reason}" if event.pause_reason else ""
-    return f"paused{by}{since}{until}{why}"
 
 
 def resume(
@@ -148,7 +139,8 @@ def parameters_of_run(
 
 
 def _told(event: ScheduledEvent, missed: tuple[Missed, ...]) -> tuple[Missed, ...]:
-    return tuple(replace(span, detail=pause_sentence(event)) if span.reason == "paused" else span for span in missed)
+    detail = pause_sentence(event.pause_actor, event.paused_at, event.paused_until, event.pause_reason)
+    return tuple(replace(span, detail=detail) if span.reason == "paused" else span for span in missed)
 
 
 def _finished_status(event: ScheduledEvent) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.routing import APIRoute
 
 from modules.core.scheduler import control_schemas, schemas
@@ -13,7 +13,7 @@ from modules.core.scheduler.service import SchedulerService
 
 
 def control_routes(service: SchedulerService, route_class: type[APIRoute]) -> APIRouter:
-    """Edit, cancel, pause, resume and run now."""
+    """Edit, cancel, pause, resume, run now, publish."""
     router = APIRouter(route_class=route_class)
 
     @router.patch(
@@ -61,5 +61,15 @@ def control_routes(service: SchedulerService, route_class: type[APIRoute]) -> AP
         started = (await service.execute_task(task_id, given, actor=caller_of(request))).unwrap()
         response.headers["Location"] = address_of(request, "executions", started["execution_id"])
         return started
+
+    @router.post(
+        "/events/{name}", response_model=control_schemas.Published, operation_id="publish_event", tags=["events"]
+    )
+    async def publish_event(
+        name: Annotated[str, Path(max_length=100)], request: Request, body: control_schemas.PublishRequest | None = None
+    ) -> Any:
+        """Start every task that waits for an event of this name. It is durable when this answers."""
+        payload = body.payload if body else None
+        return (await service.publish_event(name, payload, actor=caller_of(request))).unwrap()
 
     return router

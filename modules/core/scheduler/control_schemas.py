@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from modules.core.scheduler.input_rules import checked_parameters
 from modules.core.scheduler.schemas import Answer, OffsetTime
 from modules.core.scheduler.task_config import Line100, Parameters
+
+Payload = Annotated[dict[str, Any], AfterValidator(partial(checked_parameters, name="payload"))]
 
 
 class PauseRequest(BaseModel):
@@ -36,6 +40,24 @@ class ExecuteRequest(BaseModel):
     parameters: Annotated[
         Parameters | None, Field(description="Each top-level key replaces the task's own, for this run only")
     ] = None
+
+
+class PublishRequest(BaseModel):
+    """What the tasks that an event starts are told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    payload: Annotated[
+        Payload | None, Field(description="A JSON object of at most 16 KiB; context.event holds it in the run")
+    ] = None
+
+
+class Published(Answer):
+    event: str
+    started: int = Field(description="Tasks that run now")
+    missed: int = Field(
+        description="Tasks that wait for it and do not run: paused, under way, or their limit is used up"
+    )
 
 
 class FieldChange(Answer):

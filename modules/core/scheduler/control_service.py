@@ -14,10 +14,10 @@ from modules.core.result import returns_result
 from modules.core.scheduler import control, new_event
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.edit_preview import edit_preview
-from modules.core.scheduler.errors import InvalidParameters, InvalidTask
+from modules.core.scheduler.errors import InvalidTask
 from modules.core.scheduler.execution_service import ExecutionService
 from modules.core.scheduler.input_rules import checked_future, checked_line
-from modules.core.scheduler.questions import task_id_of
+from modules.core.scheduler.questions import json_object, task_id_of
 from modules.core.scheduler.task_config import TaskPatch, parse_task_patch
 from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import task_view
@@ -135,7 +135,7 @@ class ControlService(ExecutionService):
         Each top-level key of `parameters` replaces the task's own, for this run, its retries included; they are checked
         as those of a new task are. `actor` says who asked for it.
         """
-        given = None if parameters is None else _object(parameters, "parameters")
+        given = None if parameters is None else json_object(parameters, "parameters")
         who = None if actor is None else checked_line(actor, "actor")
         async with self._within(session):
             return await self.job_manager.execute(task_id_of(task_id), given, who)
@@ -176,9 +176,3 @@ class ControlService(ExecutionService):
     def _changed(self, event_id: str) -> None:
         self.job_manager.jobs.note_change(event_id)
         self.dispatcher.wake()
-
-
-def _object(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidParameters(f"{name} must be an object such as {{'format': 'csv'}}.")
-    return dict(value)

@@ -30,6 +30,8 @@ class ExecutionContext:
 
     `scheduled_for` is the nominal time of this occurrence, whenever it really started. `attempt` counts from 1.
     `fence` grows with every execution of the task: hand it to storage that can refuse writes of an older holder.
+    `event` is what started a task that waits for something: `{"name", "payload"}` of a published event,
+    `{"task_id", "execution_id", "outcome"}` of another task's run; None for all other runs.
     """
 
     task_id: str
@@ -38,6 +40,7 @@ class ExecutionContext:
     attempt: int
     fence: int
     trace_session_id: str
+    event: dict[str, Any] | None = None
     _cancelled: bool = field(default=False, repr=False)
     _noticed: bool = field(default=False, repr=False)
     _progress: Progress | None = field(default=None, repr=False)

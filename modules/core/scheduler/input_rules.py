@@ -58,9 +58,9 @@ def several_lines(text: str) -> str:
     return text
 
 
-def checked_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+def checked_parameters(parameters: dict[str, Any], name: str = "parameters") -> dict[str, Any]:
     """Parameters as they will be stored: JSON of at most 16 KiB, 8 levels deep. Raises InvalidParameters."""
-    _check_json(parameters, "parameters", 1)
+    _check_json(parameters, name, 1)
     try:
         text = json.dumps(parameters, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:  # pragma: no cover - _check_json says it better
@@ -68,7 +68,7 @@ def checked_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     size = len(text.encode())
     if size > PARAMETERS_BYTES:
         raise InvalidParameters(
-            f"The parameters have {size} bytes, at most {PARAMETERS_BYTES} are stored: "
+            f"{name}: these are {size} bytes, at most {PARAMETERS_BYTES} are stored: "
             "keep large data in your own table or file and pass its id."
         )
     return parameters

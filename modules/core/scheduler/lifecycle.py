@@ -66,13 +66,15 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class EventState:
-    """What settle() needs to know of an event. `next_execution` is the first fire time that may still run."""
+    """What settle() needs to know of an event. `next_execution` is the first fire time that may still run; `waits` says
+    that something else than the clock may start it again."""
 
     status: EventStatus
     recurring: bool
     next_execution: datetime | None
     delivery: Delivery
     retry: RetryPolicy
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,18 @@ def settle(
 ) -> Settlement:
     """What follows from `outcome`. A pause or a cancellation that arrived meanwhile survives."""
     following = _next_attempt(event, attempt, outcome, now, rng)
-    if event.status != "pending" or following is not None or event.next_execution is not None:
+    goes_on = event.next_execution is not None or event.waits
+    if event.status != "pending" or following is not None or goes_on:
         return Settlement(event.status, following)
     return Settlement(_final_status(event, outcome), None)
+
+
+def pause_sentence(actor: str | None, since: datetime | None, until: datetime | None, reason: str | None) -> str:
+    """Who paused a task, from when until when and why, as the detail of what was missed meanwhile."""
+    by = f" by {actor}" if actor else ""
+    began = f" from {since.isoformat()}" if since else ""
+    ends = f" until {until.isoformat()}" if until else ""
+    return f"paused{by}{began}{ends}{f': {reason}' if reason else ''}"
 
 
 def may_pause(status: str) -> bool:

@@ -44,7 +44,7 @@ def event_values(
     """The row of a new event. Raises UnknownFunction, InvalidParameters and what schedule_values raises."""
     registry.get(config.module_id, config.function_name).validate(config.parameters)
     schedule = schedule_values(config, now, default_timezone=default_timezone, allow_past=config.allow_past)
-    _refuse_overlap_from_the_end(config.overlap, schedule["trigger"])
+    _check_overlap(config.overlap, schedule)
     values = {
         "id": new_id(),
         "name": config.name,
@@ -136,7 +136,8 @@ def edit(
         check_late({name: values.get(name, getattr(event, name)) for name in CHECKED_COLUMNS})
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
-    _refuse_overlap_from_the_end(values.get("overlap", event.overlap), values.get("trigger", event.trigger))
+    stored = {name: values.get(name, getattr(event, name)) for name in ("trigger", "on_event", "on_task_id")}
+    _check_overlap(values.get("overlap", event.overlap), stored)
     if "next_execution" not in values:
         return EventChange(values)
 
@@ -190,8 +191,13 @@ def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
         return ()  # an edit mends what cannot be read
 
 
-def _refuse_overlap_from_the_end(overlap: str, trigger: Mapping[str, Any] | None) -> None:
-    if overlap != "skip" and (trigger or {}).get("mode") == "fixed_delay":
+def _check_overlap(overlap: str, schedule: Mapping[str, Any]) -> None:
+    if overlap != "skip" and (schedule["on_event"] is not None or schedule["on_task_id"] is not None):
+        raise InvalidTask(
+            "overlap: what happens while a run of an event task is under way is recorded as missed; leave overlap at "
+            "skip."
+        )
+    if overlap != "skip" and (schedule["trigger"] or {}).get("mode") == "fixed_delay":
         raise InvalidTask(
             "overlap: with mode fixed_delay the end of each run sets the next fire time, so that none passes during a "
             "run; leave overlap at skip, or use mode fixed_rate."

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from modules.core.errors import ModuleError
 from modules.core.scheduler.cursors import is_id, to_cursor
 from modules.core.scheduler.db_ops import TaskFilter
-from modules.core.scheduler.errors import InvalidTask, TaskNotFound
+from modules.core.scheduler.errors import InvalidParameters, InvalidTask, TaskNotFound
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.lifecycle import EVENT_STATUSES
 from modules.core.scheduler.task_config import TaskConfig, parse_task_config
@@ -37,6 +37,13 @@ def task_id_of(task_id: str) -> str:
     if not is_id(task_id):
         raise TaskNotFound("There is no such task: ids look like 0199c0de-0000-7000-8000-000000000000.")
     return task_id
+
+
+def json_object(value: Any, name: str) -> dict[str, Any]:
+    """A caller's JSON object. Raises InvalidParameters."""
+    if not isinstance(value, Mapping):
+        raise InvalidParameters(f"{name} must be an object such as {{'format': 'csv'}}.")
+    return dict(value)
 
 
 def parse_all(configs: Any) -> list[TaskConfig]:

@@ -26,8 +26,8 @@ class Recorder:
     """Writes outcomes durably, however long the database is away.
 
     `recorded(finished, mine, next_due)` is called for each when it is on disk: `mine` is False when the execution was
-    no longer this process's to close, `next_due` is when something that follows is due. `written()` is
-    called after each batch.
+    no longer this process's to close, `next_due` is when something that follows is due. `written(others)`
+    is called after each batch: `others` says that it started other tasks, which any node may run.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Recorder:
         runtime: Runtime,
         settler: Settler,
         recorded: Callable[[Finished, bool, datetime | None], None],
-        written: Callable[[], None] = lambda: None,
+        written: Callable[[bool], None] = lambda _others: None,
     ) -> None:
         self._runtime = runtime
         self._settler = settler
@@ -99,7 +99,7 @@ class Recorder:
             for finished in batch:
                 self._queue.popleft()
                 self._tell(finished, recorded)
-            self._written()
+            self._written(recorded.started_others)
 
     def _tell(self, finished: Finished, recorded: Recorded) -> None:
         mine = finished.execution_id in recorded.ids
@@ -127,6 +127,7 @@ class Recorder:
         """
         mine: set[str] = set()
         moments: list[datetime] = []
+        others = False
         for finished in outcomes:
             reason = Outcome(
                 finished.outcome.state, error="The outcome could not be stored: see the log.", error_type="storage"
@@ -141,8 +142,9 @@ class Recorder:
                 else:
                     mine.update(recorded.ids)
                     moments += [recorded.next_due] if recorded.next_due else []
+                    others |= recorded.started_others
                     break
-        return Recorded(mine, min(moments, default=None))
+        return Recorded(mine, min(moments, default=None), started_others=others)
 
     async def _complete(self, finished: list[Finished]) -> Recorded:
         return await self._runtime.db_ops.complete_executions(finished, self._settler, self._runtime.clock.now())

@@ -40,7 +40,7 @@ class RunningJobs:
     """Runs claimed executions: resolve -> call -> judge -> hand the outcome to the recorder.
 
     `on_slot` is called when a slot falls free, `on_due(moment)` when something is on record that leaves work for that
-    moment; None means that nobody knows when.
+    moment; None means that nobody knows when; `on_others` when it left work that any node may do.
     """
 
     def __init__(self, runtime: Runtime, settler: Settler) -> None:
@@ -52,6 +52,7 @@ class RunningJobs:
         self._quiet = asyncio.Event()
         self.ended = 0
         self.on_slot: Callable[[], None] = _nothing
+        self.on_others: Callable[[], None] = _nothing
         self.on_due: Callable[[datetime | None], None] = _nothing
         self.recorder = Recorder(runtime, settler, self._recorded, self._written)
 
@@ -158,6 +159,7 @@ class RunningJobs:
                     attempt=claim.attempt,
                     fence=claim.fence,
                     trace_session_id=claim.trace_session_id,
+                    event=claim.cause if claim.kind == "event" else None,
                 ),
                 timeout=claim.event.timeout_s or settings.execution_timeout,
                 grace=settings.cancel_grace_seconds,
@@ -217,7 +219,9 @@ class RunningJobs:
         elif moments := [moment for moment in (claim.next_execution, next_due) if moment is not None]:
             self.on_due(min(moments))
 
-    def _written(self) -> None:
+    def _written(self, others: bool) -> None:
+        if others:
+            self.on_others()
         self.on_slot()  # whoever waits for the recorder may go on
 
     def _note_quiet(self) -> None:

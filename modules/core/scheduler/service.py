@@ -20,6 +20,7 @@ from modules.core.scheduler.control_service import ControlService
 from modules.core.scheduler.cursors import from_cursor, is_id
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound
+from modules.core.scheduler.event_service import EventService
 from modules.core.scheduler.housekeeper import Housekeeper
 from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.ledger_service import LedgerService
@@ -43,7 +44,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService(ControlService, LedgerService, NodeService):
+class SchedulerService(ControlService, EventService, LedgerService, NodeService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
@@ -72,6 +73,7 @@ class SchedulerService(ControlService, LedgerService, NodeService):
         )
         self.dispatcher.on_asked = self.cluster.tell_cancelled
         self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
+        self.job_manager.jobs.on_others = self.dispatcher.on_given_back
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
@@ -100,8 +102,12 @@ class SchedulerService(ControlService, LedgerService, NodeService):
 
     @returns_result
     async def get_task(self, task_id: str) -> dict[str, Any]:
-        """One task, as a dict."""
-        return task_view(await self._runtime.db_ops.get_task(task_id_of(task_id)))
+        """One task, as a dict. Where it waits for another task, `on_task` says that one's `status` too."""
+        task = task_view(await self._runtime.db_ops.get_task(task_id_of(task_id)))
+        if task["on_task"] is not None:
+            status = await self._runtime.db_ops.status_of(str(task["on_task"].get("task_id")))
+            task["on_task"] |= {"status": status or "deleted"}
+        return task
 
     @returns_result
     async def list_tasks(

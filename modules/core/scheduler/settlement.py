@@ -13,7 +13,7 @@ from modules.core.scheduler.lifecycle import Attempt, EventState, RetryPolicy, S
 from modules.core.scheduler.outcomes import Outcome
 from modules.core.scheduler.overlap import ALONE, Beside
 from modules.core.scheduler.task_config import retry_policy
-from modules.core.scheduler.trigger_manager import TriggerManager, counts_from_end
+from modules.core.scheduler.trigger_manager import TriggerManager, counts_from_end, may_be_started
 from modules.core.scheduler.triggers import InvalidTrigger
 from modules.core.scheduler.triggers.base import LATEST
 
@@ -59,6 +59,7 @@ class Settler:
             next_execution=next_execution,
             delivery=event.delivery,  # type: ignore[arg-type]
             retry=retry_policy(event.retry, self._default_retry),
+            waits=may_be_started(event),
         )
         attempt = Attempt(
             execution.attempt, execution.failures, execution.abandonments, scheduled=execution.kind == "schedule"

@@ -232,3 +232,9 @@ def is_under_way(event: ScheduledEvent) -> bool:
 def waits_for_event(event: ScheduledEvent) -> bool:
     """Whether something that happens starts it, and no clock: it has no next execution while it waits."""
     return event.on_event is not None or event.on_task_id is not None
+
+
+def may_be_started(event: ScheduledEvent) -> bool:
+    """Whether something that happens may start it again: its limit is not used up."""
+    left = _remaining(event)
+    return waits_for_event(event) and (left is None or left > 0)

@@ -70,7 +70,7 @@ def _in_trigger(event: ScheduledEvent) -> dict[str, Any]:
     on_task = stored.get("on_task")
     return {
         **{name: value if isinstance(value, str) else None for name, value in shown.items()},
-        "on_task": on_task if isinstance(on_task, dict) else None,
+        "on_task": dict(on_task) if isinstance(on_task, dict) else None,
     }
 
 

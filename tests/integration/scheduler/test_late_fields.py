@@ -58,6 +58,7 @@ async def test_they_are_stored_and_shown(app: App, fields: dict[str, Any], expec
         ({**ONCE, "expires_at": NOON + HOUR / 2}, "expires_at lies before schedule_time"),
         ({**ONCE, "expires_at": "tomorrow"}, "is not an ISO 8601 time"),
         ({**RECURRING, "mode": "fixed_delay", "overlap": "allow"}, "leave overlap at skip"),
+        ({"on_event": "order.paid", "overlap": "queue_one"}, "leave overlap at skip"),
         ({**RECURRING, "catch_up": "all", "overlap": "queue_one"}, "overlap queue_one keeps only one"),
         ({**RECURRING, "catch_up": "all", "overlap": "cancel_running"}, "overlap cancel_running keeps only one"),
         ({"on_event": "paid", "catch_up": "all"}, "no fire time to be late for"),

@@ -396,5 +396,4 @@ async def test_a_stop_interrupts_a_run_and_what_waits_goes_on_after_it(held: Hel
     await held.end()
     await held.tick()
     kinds = [kind for _, kind, _ in await held.states(task_id)]
-    assert kinds == ["schedule", "schedule", "manual"][: len(kinds)]
-    assert len(kinds) == (3 if overlap.startswith("queue") else 2)
+    assert kinds == ["schedule", "schedule", *(["manual"] if overlap.startswith("queue") else [])]

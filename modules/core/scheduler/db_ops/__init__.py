@@ -22,6 +22,7 @@ from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.extra_runs import place_of, run_beside_schedule
+from modules.core.scheduler.db_ops.happenings import HappeningStatements, Started
 from modules.core.scheduler.db_ops.history import HistoryStatements
 from modules.core.scheduler.db_ops.lanes import lock_lanes
 from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
@@ -37,6 +38,7 @@ class DbOps(
     DispatchStatements,
     CompletionStatements,
     RecoveryStatements,
+    HappeningStatements,
     HistoryStatements,
     CancelStatements,
     LedgerStatements,
@@ -67,6 +69,7 @@ __all__ = [
     "Recorded",
     "Salvaged",
     "Settle",
+    "Started",
     "TaskFilter",
     "cleanup_key",
     "damaged_columns",

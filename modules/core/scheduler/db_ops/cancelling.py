@@ -46,7 +46,8 @@ class CancelStatements(Statements):
             await ask_to_end(connection, [execution_id])
             return CancelAsked(row.event_id, ended=False)
         if row.state == "ready":
-            return CancelAsked(row.event_id, True, await close(connection, [(row, _unstarted(row, now))], settle, now))
+            closed = await close(connection, [(row, _unstarted(row, now))], settle, now)
+            return CancelAsked(row.event_id, True, closed.next_due)
         if row.state == "cancelled":
             return CancelAsked(row.event_id, ended=True)
         raise InvalidState(

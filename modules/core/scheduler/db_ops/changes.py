@@ -105,6 +105,7 @@ class Claim:
     cancel_requested: bool = False
     late_from: datetime | None = None
     parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
+    cause: dict[str, Any] | None = None
 
     def lateness_ms(self, started: datetime) -> float:
         """How much later than due it started."""
@@ -136,10 +137,11 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """Which executions were this process's to close, and when what follows from them is due: the next attempts, and the
-    next fire times of events whose outcome needed a closer look."""
+    next fire times of events whose outcome needed a closer look. `started_others`: tasks that waited for an end."""
 
     ids: Collection[str]
     next_due: datetime | None = None
+    started_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

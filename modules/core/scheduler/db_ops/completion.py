@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, and_, case, literal_column, null, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.column_types import UtcDateTime
@@ -21,6 +21,7 @@ from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, write_in_lane
 from modules.core.scheduler.db_ops.changes import Finished, Recorded, Settle
 from modules.core.scheduler.db_ops.following import EventDraft, Followers
+from modules.core.scheduler.db_ops.happenings import start_after
 from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.firing import Firing
@@ -69,7 +70,14 @@ _SETTLE_SUCCESS = UpdateRows(
     {
         "status": case(
             (
-                and_(EVENTS.c.status == literal_column("'pending'"), EVENTS.c.next_execution.is_(None)),
+                and_(
+                    EVENTS.c.status == literal_column("'pending'"),
+                    EVENTS.c.next_execution.is_(None),
+                    or_(
+                        and_(EVENTS.c.on_event.is_(None), EVENTS.c.on_task_id.is_(None)),
+                        EVENTS.c.fired_count >= EVENTS.c.max_executions,
+                    ),
+                ),
                 literal_column("'completed'"),
             ),
             else_=EVENTS.c.status,
@@ -83,6 +91,7 @@ _SETTLE_SUCCESS = UpdateRows(
     same_as={"active_execution_id": "active"},
     where=lambda same: [
         EVENTS.c.others_open == literal_column("0"),
+        EVENTS.c.watched.is_not(true()),
         or_(
             EVENTS.c.next_execution.is_(None),
             EVENTS.c.next_execution > same["now"],
@@ -116,7 +125,7 @@ _EVENT = tuple(
         "anchor_time", "end_time", "next_execution", "status", "last_execution", "execution_count", "last_error",
         "active_execution_id", "fence", "delivery", "retry", "priority", "overlap", "others_open", "fired_count",
         "max_executions", "catch_up", "catch_up_limit", "max_lateness_s", "expires_at", "jitter_s", "on_event",
-        "on_task_id", "trace_session_id",
+        "on_task_id", "trace_session_id", "watched",
     )
 )  # fmt: skip
 
@@ -163,8 +172,7 @@ class CompletionStatements(Statements):
         )
         rows = cast(list[EventExecution], (await connection.execute(query)).all())
         mine = [(row, wanted[row.id]) for row in rows if row.fence == wanted[row.id].fence]
-        next_due = await close(connection, mine, settle, now)
-        return Recorded({row.id for row, _ in mine}, next_due)
+        return await close(connection, mine, settle, now)
 
 
 class _NotSoPlain(Exception):
@@ -176,15 +184,16 @@ async def close(
     closing: Sequence[tuple[EventExecution, Finished]],
     settle: Settle,
     now: datetime,
-) -> datetime | None:
-    """Close these executions and settle their events; returns when what follows is due first."""
+) -> Recorded:
+    """Close these executions and settle their events, and start the tasks that wait for their end."""
     if not closing:
-        return None
+        return Recorded(set())
     drafts = await _drafts(connection, {row.event_id for row, _ in closing})
     followers = await Followers.of(connection, drafts)
     closing = [(row, _as_asked(row, finished)) for row, finished in closing]
     attempts: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
+    ends: list[tuple[str, str, str]] = []
     moments: list[datetime | None] = []
     for row, finished in closing:
         draft = drafts[row.event_id]
@@ -214,13 +223,17 @@ async def close(
             moments.append(now)
         elif draft.status == "pending":
             moments.append(draft.next_execution)
+        if following is None and draft.event.watched and row.state == "running":
+            ends.append((row.event_id, row.id, outcome.state))
     await _CLOSE(connection, [_closed_row(finished) for row, finished in closing if row.state == "running"])
     await _CLOSE_UNSTARTED(connection, [_closed_row(finished) for row, finished in closing if row.state == "ready"])
     attempts += await followers.rows(connection, now)
     await _SETTLE(connection, [_settled_row(draft) for draft in drafts.values()])
     await _ATTEMPT(connection, attempts)
     await insert_missed(connection, missed, now)
-    return min((moment for moment in moments if moment is not None), default=None)
+    others = bool(ends and (await start_after(connection, ends, now)).started)
+    first = min((moment for moment in [*moments, now if others else None] if moment is not None), default=None)
+    return Recorded({row.id for row, _ in closing}, first, started_others=others)
 
 
 def _as_asked(row: EventExecution, finished: Finished) -> Finished:

@@ -41,7 +41,7 @@ _EVENT: Final = (
 )  # fmt: skip
 _EXECUTION: Final = (
     "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
-    "cancel_requested",
+    "cause", "cancel_requested",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -219,6 +219,7 @@ async def _claim(
             cancel_requested=row.cancel_requested,
             late_from=_late_from(request, event, row),
             parameters=row.parameters,
+            cause=row.cause,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None

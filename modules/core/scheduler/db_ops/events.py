@@ -21,6 +21,7 @@ from modules.core.scheduler.db_ops.lanes import end_unstarted, lock_lanes
 from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import readable_rows
+from modules.core.scheduler.db_ops.watching import NotWatchable, refuse_circle, watch
 from modules.core.scheduler.errors import DuplicateTask, TaskNotFound, VersionConflict
 from modules.core.scheduler.firing import Firing
 
@@ -76,18 +77,20 @@ class EventStatements(Statements):
     async def create_tasks(
         self, rows: Sequence[Mapping[str, Any]], *, all_or_none: bool = False
     ) -> list[ModuleError | None]:
-        """Insert events in one transaction. Answers for each: None, or the DuplicateTask that it is.
+        """Insert events in one transaction. Answers for each: None, or why it is refused: a DuplicateTask, or
+        a NotWatchable.
 
         With `all_or_none` one that is refused keeps out the others too.
         """
         try:
             await self._insert_events(rows)
-        except IntegrityError:
+        except (IntegrityError, NotWatchable):
             return await self._insert_each(rows, all_or_none)
         return [None] * len(rows)
 
     @write_in_lane("schedule")
     async def _insert_events(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+        await watch(connection, (row.get("on_task_id") for row in rows))
         await _INSERT(connection, [_new_row(row) for row in rows])
 
     async def _insert_each(self, rows: Sequence[Mapping[str, Any]], all_or_none: bool) -> list[ModuleError | None]:
@@ -104,9 +107,12 @@ class EventStatements(Statements):
         for row in rows:
             try:
                 async with connection.begin_nested():
+                    await watch(connection, [row.get("on_task_id")])
                     await _INSERT(connection, [_new_row(row)])
             except IntegrityError as error:
                 answers.append(await _why_refused(connection, row, error))
+            except NotWatchable as error:
+                answers.append(error)
             else:
                 answers.append(None)
         if all_or_none and any(answers):
@@ -117,6 +123,11 @@ class EventStatements(Statements):
     async def get_task(self, connection: AsyncConnection, event_id: str) -> ScheduledEvent:
         """The event of that id. Raises TaskNotFound."""
         return await _event(connection, event_id)
+
+    @read
+    async def status_of(self, connection: AsyncConnection, event_id: str) -> str | None:
+        """The stored status of an event; None where there is none."""
+        return (await connection.execute(select(EVENTS.c.status).where(EVENTS.c.id == event_id))).scalar()
 
     @read
     async def list_tasks(
@@ -155,7 +166,10 @@ class EventStatements(Statements):
     ) -> tuple[ScheduledEvent, EventChange]:
         """The event as it is, and what change_task would do to it; nothing is done. Raises what change_task raises."""
         event = await _event(connection, event_id)
-        return event, await _decided(connection, event, change, version)
+        decided = await _decided(connection, event, change, version)
+        if (watched := decided.values.get("on_task_id")) is not None:
+            await refuse_circle(connection, event_id, watched)
+        return event, decided
 
     @write
     async def change_task(
@@ -176,6 +190,9 @@ class EventStatements(Statements):
         await lock_lanes(connection, [event_id])
         event = await _event(connection, event_id, for_update=True)
         decided = await _decided(connection, event, change, version)
+        if (watched := decided.values.get("on_task_id")) is not None:
+            await watch(connection, [watched])  # locks it, so that nobody makes the other half of a circle meanwhile
+            await refuse_circle(connection, event_id, watched)
         values: dict[str, Any] = dict(decided.values)
         if values:
             values |= {"version": event.version + 1, "updated_at": now}
