@@ -21,6 +21,7 @@ for command in (control.run, control.edit, control.pause, control.resume, contro
     tasks.app.command()(command)
 app.add_typer(tasks.app, name="tasks", help="List, show and control tasks.")
 tasks.app.command("occurrences")(ledger.occurrences)
+tasks.app.command("declared")(control.declared)
 events_app = typer.Typer(no_args_is_help=True)
 events_app.command()(control.publish)
 app.add_typer(events_app, name="events", help="Events that start tasks.")

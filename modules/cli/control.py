@@ -139,6 +139,35 @@ def cancel_execution(
     _answer(asked, f"Execution {execution_id} {what}.", as_json)
 
 
+@exit_codes
+def declared(
+    prune: Annotated[bool, typer.Option("--prune", help="Cancel the orphaned ones.")] = False,
+    module: Annotated[str | None, typer.Option(help="With --prune: this module's, loaded or gone for good.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --prune: only say which.")] = False,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the tasks that code states at its start, and those that it states no more."""
+    shown = _control(
+        database_url,
+        lambda service: service.prune_declared(module, dry_run=dry_run) if prune else service.declared_tasks(),
+        all_modules=True,  # they state their tasks as they start
+    )
+    if as_json:
+        show_json(shown)
+        return
+    show_table(
+        ("TASK", "KEY", "MODULE", "STATUS", "STATE"),
+        (
+            (task["task_id"], task["unique_key"], task["module_id"], task["status"], task["state"])
+            for task in shown["pruned" if prune else "tasks"]
+        ),
+        empty="There are none.",
+    )
+    if prune and shown["pruned"]:
+        say("These would be cancelled." if dry_run else "These are cancelled.")
+
+
 def _control(database_url: str | None, action: Any, *, all_modules: bool = False) -> dict[str, Any]:
     async def work(service: SchedulerService) -> dict[str, Any]:
         result: Result = await action(service)

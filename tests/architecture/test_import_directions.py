@@ -84,6 +84,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: shared parts",
         [
             "core.scheduler.control",
+            "core.scheduler.declared",
             "core.scheduler.edit_preview",
             "core.scheduler.new_event",
             "core.scheduler.questions",
@@ -110,6 +111,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         "scheduler: service",
         [
             "core.scheduler.control_service",
+            "core.scheduler.declared_service",
             "core.scheduler.execution_service",
             "core.scheduler.event_service",
             "core.scheduler.ledger_service",
@@ -122,6 +124,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.api",
             "core.scheduler.control_routes",
+            "core.scheduler.declared_routes",
             "core.scheduler.execution_routes",
             "core.scheduler.ledger_routes",
             "core.scheduler.routes",

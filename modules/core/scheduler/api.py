@@ -18,6 +18,7 @@ from modules.core.scheduler import execution_routes, schemas
 from modules.core.scheduler.auth import ApiKeys, Principal, Scope
 from modules.core.scheduler.control_routes import control_routes
 from modules.core.scheduler.cross_site import refuse_other_sites
+from modules.core.scheduler.declared_routes import declared_operating, declared_reading
 from modules.core.scheduler.input_rules import one_line
 from modules.core.scheduler.ledger_routes import ledger_routes
 from modules.core.scheduler.routes import PREFIX, PROBLEM, Guard, Id, address_of, guarded, note_caller
@@ -85,11 +86,13 @@ def api_router(
     router.include_router(_public(service, no_guard))
     schemes = [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
     parts: list[tuple[Scope, Callable[[type[APIRoute]], APIRouter], Responses]] = [
+        ("read", partial(declared_reading, service), _READING),
         ("read", partial(_reading, service), _READING),
         ("read", partial(ledger_routes, service), _READING),
         ("operate", partial(_operating, service), _WRITING),
         ("operate", partial(execution_routes.operating, service), _WRITING),
         ("operate", partial(control_routes, service), _WRITING),
+        ("operate", partial(declared_operating, service), _WRITING),
         ("admin", partial(_administering, service, keys), _WRITING),
     ]
     for scope, routes, responses in parts:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from modules.core.scheduler.input_rules import checked_parameters
 from modules.core.scheduler.schemas import Answer, OffsetTime
@@ -88,3 +88,34 @@ class EditPreview(Answer):
     changes: list[FieldChange]
     fire_times: FireTimes = Field(description="The next five before and after")
     missed: list[MissedSpan] = Field(description="Fire times that have passed and that the edit leaves so")
+
+
+class DeclaredTask(Answer):
+    task_id: str
+    unique_key: str | None
+    name: str
+    module_id: str
+    status: str
+    state: Literal["declared", "orphaned", "unknown"] = Field(
+        description="orphaned: the module is loaded here and states it no more; unknown: the module is not loaded here"
+    )
+
+
+class DeclaredTasks(Answer):
+    tasks: list[DeclaredTask]
+
+
+class PruneRequest(BaseModel):
+    """Which tasks end that code states no more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    module_id: Annotated[
+        Line100 | None, Field(description="Only this module's; also where it is not loaded here: it is gone for good")
+    ] = None
+    dry_run: StrictBool = False
+
+
+class Pruned(Answer):
+    dry_run: bool
+    pruned: list[DeclaredTask]

@@ -49,8 +49,8 @@ def restate(
     """
     if (event.module_id, event.function_name) != (config.module_id, config.function_name):
         raise InvalidTask(
-            f"unique_key: {config.unique_key!r} is the key of a task of {event.module_id}.{event.function_name}; choose "
-            "another, or cancel that task."
+            f"unique_key: {config.unique_key!r} is the key of a task of {event.module_id}.{event.function_name}; "
+            "choose another, or cancel that task."
         )
     columns = declared_columns(config)
     if event.declaration == columns["declaration"]:

@@ -47,10 +47,10 @@ class DeclaredService:
     ) -> dict[str, Any]:
         """State a recurring task, at every start: data `{"task_id", "action"}`. It must have a `unique_key`.
 
-        `action` is "created" (once, however many nodes start), "updated" (what is stated is not what it was: the task is
-        changed, fires at strictly future times only, and stays paused if it is), "unchanged" (an operator's edits last
-        until the code changes) or "cancelled" (somebody has cancelled it: it stays so until a task with that key is
-        scheduled by hand).
+        `action` is "created" (once, however many nodes start), "updated" (what is stated is not what it was: the task
+        is changed, fires at strictly future times only, and stays paused if it is), "unchanged" (an operator's edits
+        last until the code changes) or "cancelled" (somebody has cancelled it: it stays so until a task with that key
+        is scheduled by hand).
         """
         config = parse_task_config(task_config)
         check_declared(config)

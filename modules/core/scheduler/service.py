@@ -18,6 +18,7 @@ from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.coming_back import come_back
 from modules.core.scheduler.control_service import ControlService
 from modules.core.scheduler.cursors import from_cursor, is_id
+from modules.core.scheduler.declared_service import DeclaredService
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.event_service import EventService
@@ -44,7 +45,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService(ControlService, EventService, LedgerService, NodeService):
+class SchedulerService(ControlService, DeclaredService, EventService, LedgerService, NodeService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
@@ -75,6 +76,7 @@ class SchedulerService(ControlService, EventService, LedgerService, NodeService)
         self.dispatcher.on_given_back = lambda: self.cluster.tell_due(self._runtime.clock.now())
         self.job_manager.jobs.on_others = self.dispatcher.on_given_back
         self._recovery_loop = BackgroundLoop("core.scheduler recovery", self.recovery.tick, self._runtime.clock)
+        self._stated = set()
         self._is_running = False
         self._starting_or_stopping = asyncio.Lock()
         self._stop = SharedCall(self._stop_everything)

@@ -72,14 +72,15 @@ class DataExportModule:
         scheduler: SchedulerService = context.get_service("core.scheduler.service")
         export: dict[str, Any] = {"module_id": self.MODULE_ID, "function_name": "export_users_to_csv"}
         soon = context.clock.now() + timedelta(seconds=2)
+        once = {"name": "Export User Data", "unique_key": "example:export-once", "schedule_time": soon}
+        result = await scheduler.schedule_task({**export, **once})
+        if not result.success and (result.error or {}).get("code") != "DUPLICATE_TASK":
+            result.unwrap()
         for schedule in (
-            {"name": "Export User Data", "unique_key": "example:export-once", "schedule_time": soon},
             {"name": "Daily User Export", "unique_key": "example:export-daily", "cron_expression": "0 2 * * *"},
             {"name": "User Export Every Minute", "unique_key": "example:export-often", "interval": "1 minute"},
         ):
-            result = await scheduler.schedule_task({**export, **schedule})
-            if not result.success and (result.error or {}).get("code") != "DUPLICATE_TASK":
-                result.unwrap()
+            (await scheduler.ensure_task({**export, **schedule})).unwrap()
         old_exports = {"directory": str(self._folder), "max_age_hours": 24, "cleanup_interval": "1 hour"}
         (await scheduler.register_cleanup_task(self.MODULE_ID, "old_exports", old_exports)).unwrap()
 
