@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modules.cli import checks, keys, nodes, serve, storage, tasks
+from modules.cli import checks, control, keys, ledger, nodes, serve, storage, tasks
 from modules.core.scheduler.node_service import package_version
 
 app = typer.Typer(
@@ -17,7 +17,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+for command in (control.run, control.edit, control.pause, control.resume, control.cancel):
+    tasks.app.command()(command)
 app.add_typer(tasks.app, name="tasks", help="List, show and control tasks.")
+tasks.app.command("occurrences")(ledger.occurrences)
 app.command("executions")(tasks.executions)
 app.command("preview")(tasks.preview)
 app.add_typer(storage.cleanup_app, name="cleanup", help="List and run cleanups.")

@@ -25,7 +25,7 @@ from modules.cli.tasks import DatabaseUrl
 from modules.core.app_context import AppContext
 from modules.core.errors import ConfigurationError, ModuleError
 from modules.core.migrations import migrate
-from modules.core.scheduler.api import PREFIX
+from modules.core.scheduler.routes import PREFIX
 from modules.core.settings import AppSettings
 
 logger = logging.getLogger(__name__)

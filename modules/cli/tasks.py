@@ -9,7 +9,6 @@ import typer
 from modules.cli.local import load_settings, with_service
 from modules.cli.output import AsJson, exit_codes, say, show_fields, show_json, show_table
 from modules.core.clock import SystemClock
-from modules.core.result import Result
 from modules.core.scheduler.module_settings import SchedulerSettings
 from modules.core.scheduler.preview import preview as preview_of
 from modules.core.scheduler.service import SchedulerService
@@ -85,43 +84,6 @@ def show(task_id: TaskId, database_url: DatabaseUrl = None, as_json: AsJson = Fa
         show_fields(task)
 
 
-@app.command("run")
-@exit_codes
-def run(task_id: TaskId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Run a task now. A running `scheduler serve` takes it on at its next look at the database."""
-    started = _control(database_url, lambda service: service.execute_task(task_id))
-    _answer(started, f"Execution {started['execution_id']} will be started by a running server.", as_json)
-
-
-@app.command("pause")
-@exit_codes
-def pause(
-    task_id: TaskId,
-    reason: Annotated[str | None, typer.Option(help="Shown with the task.")] = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Hold a task until it is resumed."""
-    paused = _control(database_url, lambda service: service.pause_task(task_id, reason))
-    _answer(paused, f"Task {task_id} is paused.", as_json)
-
-
-@app.command("resume")
-@exit_codes
-def resume(task_id: TaskId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Let a paused task go on."""
-    resumed = _control(database_url, lambda service: service.resume_task(task_id))
-    _answer(resumed, f"Task {task_id} goes on.", as_json)
-
-
-@app.command("cancel")
-@exit_codes
-def cancel(task_id: TaskId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Cancel a task for good; its history stays."""
-    cancelled = _control(database_url, lambda service: service.cancel_task(task_id))
-    _answer(cancelled, f"Task {task_id} is cancelled.", as_json)
-
-
 @exit_codes
 def executions(
     task: Annotated[str | None, typer.Option(help="Only executions of this task.")] = None,
@@ -171,22 +133,6 @@ def preview(
         ),
         empty="It never fires again.",
     )
-
-
-def _control(database_url: str | None, action: Any) -> dict[str, Any]:
-    async def work(service: SchedulerService) -> dict[str, Any]:
-        result: Result = await action(service)
-        data: dict[str, Any] = result.unwrap()
-        return data
-
-    return with_service(load_settings(database_url), work)
-
-
-def _answer(data: dict[str, Any], sentence: str, as_json: bool) -> None:
-    if as_json:
-        show_json(data)
-    else:
-        say(sentence)
 
 
 def _schedule(task: dict[str, Any]) -> str:

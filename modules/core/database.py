@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, MetaData, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from modules.core.clock import Clock, SystemClock
@@ -35,6 +35,7 @@ from modules.core.database_errors import (
 from modules.core.database_url import async_url
 from modules.core.direct_connection import DirectWriter
 from modules.core.errors import ConfigurationError, Unavailable
+from modules.core.joined import joined_connection
 from modules.core.postgresql import Pooler, postgresql_engine
 
 __all__ = ["Base", "Database", "Json", "UtcDateTime"]
@@ -200,6 +201,11 @@ class Database:
         async with self.write_engine.begin() as connection:
             yield connection
 
+    def session(self) -> AsyncSession:
+        """A session for the application's own rows in this database, to be used with `async with`. On SQLite there is
+        one at a time, and its transaction has the file from its first statement to its end: keep it short."""
+        return AsyncSession(self.write_engine, expire_on_commit=False)
+
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
         """A write transaction that no other process has at the same time: for making tables and their first rows,
@@ -211,7 +217,13 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent snapshot that cannot write (on SQLite; on PostgreSQL, one that should not)."""
+        """A consistent snapshot that cannot write (on SQLite; on PostgreSQL, one that should not).
+
+        Inside a caller's transaction (see joined.py) it is that one's view, uncommitted changes included.
+        """
+        if (joined := joined_connection()) is not None:
+            yield joined
+            return
         async with self.read_engine.begin() as connection:
             yield connection
 
@@ -222,7 +234,11 @@ class Database:
         SQLite file and a connection that broke before the commit roll back whole, so trying again is safe. One that
         broke during the commit is raised: nobody knows whether it was in time.
         Transactions of one `lane` run one after the other, on PostgreSQL on a connection of their own.
+        Inside a caller's transaction (see joined.py) it is a savepoint of that one, and tried once.
         """
+        if (joined := joined_connection()) is not None:
+            async with joined.begin_nested():
+                return await work(joined)
         worked = False  # and so it is the commit that breaks
 
         async def tracked(connection: AsyncConnection) -> T:

@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.postgresql",
             "core.database_url",
             "core.direct_connection",
+            "core.joined",
             "core.error_handler",
             "core.module",
             "core.result",
@@ -37,11 +38,13 @@ LAYERS: list[tuple[str, list[str]]] = [
             "core.scheduler.cross_site",
             "core.scheduler.doorbell",
             "core.scheduler.cursors",
+            "core.scheduler.downtime",
             "core.scheduler.errors",
             "core.scheduler.execution",
             "core.scheduler.fairness",
             "core.scheduler.input_rules",
             "core.scheduler.json_gate",
+            "core.scheduler.late_checks",
             "core.scheduler.lifecycle",
             "core.scheduler.loop_watch",
             "core.scheduler.module_settings",
@@ -59,8 +62,10 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.cleanup",
             "core.scheduler.db_ops",
+            "core.scheduler.ledger",
             "core.scheduler.nodes",
             "core.scheduler.preview",
+            "core.scheduler.control_schemas",
             "core.scheduler.schemas",
             "core.scheduler.trigger_manager",
             "core.scheduler.views",
@@ -68,7 +73,13 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     (
         "scheduler: shared parts",
-        ["core.scheduler.control", "core.scheduler.new_event", "core.scheduler.questions", "core.scheduler.runtime"],
+        [
+            "core.scheduler.control",
+            "core.scheduler.edit_preview",
+            "core.scheduler.new_event",
+            "core.scheduler.questions",
+            "core.scheduler.runtime",
+        ],
     ),
     ("scheduler: settling", ["core.scheduler.intake", "core.scheduler.settlement", "core.scheduler.task_runner"]),
     (
@@ -76,6 +87,7 @@ LAYERS: list[tuple[str, list[str]]] = [
         [
             "core.scheduler.auth",
             "core.scheduler.cluster",
+            "core.scheduler.coming_back",
             "core.scheduler.heartbeat",
             "core.scheduler.housekeeper",
             "core.scheduler.recorder",
@@ -85,8 +97,24 @@ LAYERS: list[tuple[str, list[str]]] = [
     ),
     ("scheduler: jobs", ["core.scheduler.builtin_tasks", "core.scheduler.job_manager", "core.scheduler.running_jobs"]),
     ("scheduler: dispatch", ["core.scheduler.dispatcher"]),
-    ("scheduler: service", ["core.scheduler.node_service", "core.scheduler.service"]),
-    ("scheduler: doors", ["core.scheduler.api", "core.scheduler.routes"]),
+    (
+        "scheduler: service",
+        [
+            "core.scheduler.control_service",
+            "core.scheduler.ledger_service",
+            "core.scheduler.node_service",
+            "core.scheduler.service",
+        ],
+    ),
+    (
+        "scheduler: doors",
+        [
+            "core.scheduler.api",
+            "core.scheduler.control_routes",
+            "core.scheduler.ledger_routes",
+            "core.scheduler.routes",
+        ],
+    ),
     (
         "scheduler: as a whole",
         ["core.scheduler.embedding", "core.scheduler.module", "core.scheduler.testing", "core.scheduler"],

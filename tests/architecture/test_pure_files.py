@@ -11,7 +11,9 @@ PURE = [
     "modules.core.scheduler.module_settings",
     "modules.core.scheduler.outcomes",
     "modules.core.scheduler.input_rules",
+    "modules.core.scheduler.downtime",
     "modules.core.scheduler.firing",
+    "modules.core.scheduler.late_checks",
     "modules.core.scheduler.triggers",
     "modules.core.scheduler.task_config",
 ]
@@ -19,6 +21,7 @@ PURE = [
 PURE_BUT_FOR_ROW_SHAPES = [
     "modules.core.scheduler.control",
     "modules.core.scheduler.cursors",
+    "modules.core.scheduler.ledger",
     "modules.core.scheduler.new_event",
     "modules.core.scheduler.nodes",
     "modules.core.scheduler.preview",

@@ -12,6 +12,7 @@ SQL_PLACES = (
     "modules/core/database_errors.py",
     "modules/core/database_url.py",
     "modules/core/direct_connection.py",
+    "modules/core/joined.py",
     "modules/core/column_types.py",
     "modules/core/migrations.py",
     "modules/core/postgresql.py",

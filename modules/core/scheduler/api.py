@@ -7,7 +7,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -16,20 +16,19 @@ from starlette.responses import JSONResponse
 
 from modules.core.scheduler import schemas
 from modules.core.scheduler.auth import ApiKeys, Principal, Scope
+from modules.core.scheduler.control_routes import control_routes
 from modules.core.scheduler.cross_site import refuse_other_sites
 from modules.core.scheduler.input_rules import one_line
-from modules.core.scheduler.routes import PROBLEM, Guard, guarded
+from modules.core.scheduler.ledger_routes import ledger_routes
+from modules.core.scheduler.routes import PREFIX, PROBLEM, Guard, Id, address_of, guarded, note_caller
 from modules.core.scheduler.service import SchedulerService
-
-PREFIX = "/api/v1/scheduler"
 
 Line = Annotated[str, Query(min_length=1, max_length=100), AfterValidator(one_line)]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to show at most")]
 Cursor = Annotated[str | None, Query(max_length=200, description="next_cursor of the answer before")]
-Id = Annotated[str, Path(max_length=100)]
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 
-ScopeHook = Callable[[Request], Scope | Awaitable[Scope]]
+ScopeHook = Callable[[Request], Scope | Principal | Awaitable[Scope | Principal]]
 Responses = dict[int | str, dict[str, Any]]
 
 _PROBLEM = {"content": {PROBLEM: {"schema": schemas.Problem.model_json_schema()}}}
@@ -57,20 +56,25 @@ def api_router(
     scope_of: ScopeHook | None = None,
 ) -> APIRouter:
     """The routes, with their own prefix. With `dependencies` the host decides who may call, and `scope_of` what they
-    may do: read, operate (the default) or admin; keys play no part."""
+    may do: read, operate (the default) or admin, or a Principal, which has a name too; keys play no part."""
 
     def guard_for(scope: Scope) -> Guard:
         async def guard(request: Request) -> None:
             refuse_other_sites(request, open_door=not auth_required and dependencies is None)
             if auth_required and dependencies is None:
-                (await keys.authenticate(_secret_of(request))).require(scope)
+                principal = await keys.authenticate(_secret_of(request))
+                principal.require(scope)
+                note_caller(request, principal.name)
 
         return guard
 
     def host_guard_for(scope: Scope) -> Depends:
         async def guard(request: Request) -> None:
-            given: Any = scope_of(request) if scope_of else "operate"
-            Principal("the host's user", await given if isawaitable(given) else given).require(scope)
+            answer: Any = scope_of(request) if scope_of else "operate"
+            given = await answer if isawaitable(answer) else answer
+            principal = given if isinstance(given, Principal) else Principal("the host's user", given)
+            principal.require(scope)
+            note_caller(request, principal.name)
 
         return Depends(guard)
 
@@ -82,7 +86,9 @@ def api_router(
     schemes = [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
     parts: list[tuple[Scope, Callable[[type[APIRoute]], APIRouter], Responses]] = [
         ("read", partial(_reading, service), _READING),
+        ("read", partial(ledger_routes, service), _READING),
         ("operate", partial(_operating, service), _WRITING),
+        ("operate", partial(control_routes, service), _WRITING),
         ("admin", partial(_administering, service, keys), _WRITING),
     ]
     for scope, routes, responses in parts:
@@ -90,11 +96,6 @@ def api_router(
         hosts = [*dependencies, host_guard_for(scope)] if dependencies is not None else None
         router.include_router(part, dependencies=hosts or (schemes if auth_required else []), responses=responses)
     return router
-
-
-def _address(request: Request, kind: str, thing_id: str) -> str:
-    """Where a new thing is found, wherever this API is mounted."""
-    return f"{request.url.path.partition(PREFIX)[0]}{PREFIX}/{kind}/{thing_id}"
 
 
 def _secret_of(request: Request) -> str | None:
@@ -212,46 +213,8 @@ def _operating(service: SchedulerService, route_class: type[APIRoute]) -> APIRou
     async def schedule_task(body: schemas.TaskCreate, request: Request, response: Response) -> Any:
         """Schedule a task. It is durable when this answers."""
         scheduled = (await service.schedule_task(body)).unwrap()
-        response.headers["Location"] = _address(request, "tasks", scheduled["task_id"])
+        response.headers["Location"] = address_of(request, "tasks", scheduled["task_id"])
         return scheduled
-
-    @router.patch("/tasks/{task_id}", response_model=schemas.Task, operation_id="update_task", tags=["tasks"])
-    async def update_task(task_id: Id, body: schemas.TaskUpdate) -> Any:
-        """Change some fields; a new schedule fires at future times only."""
-        return (await service.update_task(task_id, body)).unwrap()
-
-    @router.delete("/tasks/{task_id}", response_model=schemas.Cancelled, operation_id="cancel_task", tags=["tasks"])
-    async def cancel_task(task_id: Id) -> Any:
-        """Cancel a task: it never starts again; row and history stay."""
-        return (await service.cancel_task(task_id)).unwrap()
-
-    @router.post("/tasks/{task_id}/pause", response_model=schemas.Paused, operation_id="pause_task", tags=["tasks"])
-    async def pause_task(task_id: Id, body: schemas.PauseRequest | None = None) -> Any:
-        """Hold a task until it is resumed."""
-        return (await service.pause_task(task_id, body.reason if body else None)).unwrap()
-
-    @router.post("/tasks/{task_id}/resume", response_model=schemas.Resumed, operation_id="resume_task", tags=["tasks"])
-    async def resume_task(task_id: Id, body: schemas.NoFields | None = None) -> Any:  # noqa: ARG001  # others are refused
-        """Let a paused task go on."""
-        return (await service.resume_task(task_id)).unwrap()
-
-    @router.post(
-        "/tasks/{task_id}/execute",
-        response_model=schemas.Started,
-        status_code=202,
-        operation_id="execute_task",
-        tags=["tasks"],
-    )
-    async def execute_task(
-        task_id: Id,
-        request: Request,
-        response: Response,
-        body: schemas.NoFields | None = None,  # noqa: ARG001  # others are refused
-    ) -> Any:
-        """Run a task now, once; its schedule is left alone."""
-        started = (await service.execute_task(task_id)).unwrap()
-        response.headers["Location"] = _address(request, "executions", started["execution_id"])
-        return started
 
     @router.post("/cleanup/run", response_model=schemas.CleanupReports, operation_id="run_cleanup", tags=["cleanup"])
     async def run_cleanup(body: schemas.CleanupRun | None = None) -> Any:
@@ -275,7 +238,7 @@ def _administering(service: SchedulerService, keys: ApiKeys, route_class: type[A
     async def register_cleanup(body: schemas.CleanupCreate, request: Request, response: Response) -> Any:
         """Register a cleanup of a target that the application's code allows."""
         done = (await service.register_cleanup_task(body.module_id, body.cleanup_type, body.config)).unwrap()
-        response.headers["Location"] = _address(request, "cleanup", done["cleanup_id"])
+        response.headers["Location"] = address_of(request, "cleanup", done["cleanup_id"])
         return done
 
     @router.patch(

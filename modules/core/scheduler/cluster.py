@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modules.core.scheduler.cluster_clock import ClusterClock
-from modules.core.scheduler.db_models import SchedulerNode
+from modules.core.scheduler.db_models import SchedulerDowntime, SchedulerNode
 from modules.core.scheduler.db_ops import Heard, NodeReport
 from modules.core.scheduler.heartbeat import Heartbeat
 from modules.core.scheduler.loop_watch import LoopWatch
@@ -59,8 +59,9 @@ class Cluster:
             if offset is not None:
                 clock.measured(offset)
 
-    async def join(self, version: str) -> None:
-        """Put this process on the list, and let its heart beat."""
+    async def join(self, version: str) -> SchedulerDowntime | None:
+        """Put this process on the list, and let its heart beat. Returns the downtime that ends with it, if there was
+        one, or that ended a moment ago with another node."""
         runtime = self._runtime
         await self.measure_clock()
         await self.wakeups.start()
@@ -75,9 +76,10 @@ class Cluster:
             doorbell_port=self.wakeups.doorbell_port,
             clock_offset_ms=self.clock_offset_ms,
         )
-        await runtime.db_ops.join_node(report, runtime.lease_now())
+        downtime = await runtime.db_ops.join_node(report, runtime.lease_now())
         self._compare_leases(await self.live_nodes())
         self.heartbeat.start(report)
+        return downtime
 
     def tell_due(self, at: datetime | None) -> None:
         """Other nodes have something to do at that moment; what lies further off they find by themselves in time."""

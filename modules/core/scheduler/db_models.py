@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Float,
@@ -80,6 +81,7 @@ class ScheduledEvent(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     on_event: Mapped[str | None] = mapped_column(String(100))
     on_task_id: Mapped[str | None] = mapped_column(String(36))
+    watched: Mapped[bool | None] = mapped_column(Boolean)
     jitter_s: Mapped[float | None] = mapped_column(Float)
     priority: Mapped[int] = mapped_column(Integer, default=0)
     delivery: Mapped[str] = mapped_column(String(20), default="at_least_once")
@@ -135,6 +137,26 @@ class ScheduledEvent(Base):
             postgresql_where=text("status <> 'pending'"),
         ),
         Index("ix_scheduler_events_module_id", "module_id", "function_name"),
+        Index(
+            "ix_scheduler_events_paused_until",
+            "paused_until",
+            sqlite_where=text("status = 'paused' AND paused_until IS NOT NULL"),
+            postgresql_where=text("status = 'paused' AND paused_until IS NOT NULL"),
+        ),
+        Index(
+            "ix_scheduler_events_on_event",
+            "on_event",
+            "id",
+            sqlite_where=text("on_event IS NOT NULL"),
+            postgresql_where=text("on_event IS NOT NULL"),
+        ),
+        Index(
+            "ix_scheduler_events_on_task_id",
+            "on_task_id",
+            "id",
+            sqlite_where=text("on_task_id IS NOT NULL"),
+            postgresql_where=text("on_task_id IS NOT NULL"),
+        ),
     )
 
 
@@ -162,6 +184,7 @@ class EventExecution(Base):
     run_at: Mapped[datetime] = mapped_column(UtcDateTime)
     overlap_key: Mapped[str | None] = mapped_column(String(200))
     parameters: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    cause: Mapped[dict[str, Any] | None] = mapped_column(Json)
     actor: Mapped[str | None] = mapped_column(String(100))
     priority: Mapped[int] = mapped_column(Integer, default=0)
     node_id: Mapped[str | None] = mapped_column(String(36))
@@ -188,6 +211,15 @@ class EventExecution(Base):
             "priority",
             "run_at",
             "id",
+            sqlite_where=text("state = 'ready'"),
+            postgresql_where=text("state = 'ready'"),
+        ),
+        # What waits of one task, in the order of its nominal times.
+        Index(
+            "ix_scheduler_executions_waiting",
+            "event_id",
+            "kind",
+            "scheduled_for",
             sqlite_where=text("state = 'ready'"),
             postgresql_where=text("state = 'ready'"),
         ),
@@ -247,6 +279,27 @@ class SchedulerNode(Base):
     doorbell_port: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (CheckConstraint(_one_of("state", NODE_STATES), name="state"),)
+
+
+class SchedulerDowntime(Base):
+    """A time in which no process dispatched: from the last sign of life to the next start, whose node this names.
+
+    The counts are of fire times that fell into it; not `complete`, they are of the first tasks only. `until_time` is
+    null in the row of the last process that stopped in order: the next start makes a downtime of it, or removes it.
+    """
+
+    __tablename__ = "scheduler_downtimes"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    from_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    until_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    node_id: Mapped[str | None] = mapped_column(String(36))
+    tasks: Mapped[int | None] = mapped_column(Integer)
+    fire_times: Mapped[int | None] = mapped_column(BigInteger)
+    to_run: Mapped[int | None] = mapped_column(BigInteger)
+    complete: Mapped[bool | None] = mapped_column(Boolean)
+
+    __table_args__ = (CheckConstraint("until_time IS NULL OR from_time <= until_time", name="span"),)
 
 
 class CleanupConfig(Base):

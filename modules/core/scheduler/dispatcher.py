@@ -18,8 +18,11 @@ from itertools import count
 
 from modules.core.background import BackgroundLoop
 from modules.core.clock import Timer
-from modules.core.scheduler.db_ops import Claim, ClaimRequest, ClaimResult, Look
+from modules.core.scheduler import control
+from modules.core.scheduler.db_models import ScheduledEvent
+from modules.core.scheduler.db_ops import Claim, ClaimRequest, ClaimResult, EventChange, Look
 from modules.core.scheduler.fairness import Limit, rank
+from modules.core.scheduler.firing import TICK
 from modules.core.scheduler.heartbeat import TRUSTED_SHARE
 from modules.core.scheduler.job_manager import JobManager
 from modules.core.scheduler.pace import Pace
@@ -123,7 +126,10 @@ class Dispatcher:
     async def run_once(self) -> list[str]:
         """Take on what is due, then wait until all of it is on record; returns the ids of the executions taken on."""
         async with self._one_tick:
-            claims = await self._take(self._runtime.settings.max_concurrent_tasks, timedelta(0))
+            claims: list[Claim] = []
+            self._must_look = True
+            while self._must_look and not claims:  # what is fired may have to wait, and leave room for more
+                claims = await self._take(self._runtime.settings.max_concurrent_tasks, timedelta(0))
         await self._jobs.quiet()
         return [claim.execution_id for claim in claims]
 
@@ -236,7 +242,9 @@ class Dispatcher:
             functions=runtime.registry.keys(),
             excluded_events={claim.event.id for claim in self._jobs.stuck},
             decide=self._triggers.decide_firing,
+            start_of=self._triggers.start_of,
             look_ahead=look_ahead,
+            end_pause=self._end_pause,
             lease_now=runtime.lease_now(),
             limits=runtime.registry.limits,
             room=self._room_of_modules(),
@@ -280,8 +288,15 @@ class Dispatcher:
 
     def _note(self, look: Look) -> None:
         self._recovery.note(look)
-        if look.next_due is not None and (self._next_due is None or look.next_due < self._next_due):
-            self._next_due = look.next_due
+        moments = [look.next_due, self._next_due]
+        if look.pause_ends is not None:  # nothing is claimed ahead of it
+            moments.append(look.pause_ends + self._look_ahead())
+        self._next_due = min((moment for moment in moments if moment is not None), default=None)
+
+    def _end_pause(self, event: ScheduledEvent) -> EventChange:
+        # What comes due at the very moment that ends the pause runs; a node that was away then is late, not paused.
+        last = (event.paused_until or self._runtime.clock.now()) - TICK
+        return control.resume(event, lambda event: self._triggers.skip_paused(event, last))
 
     def _room_of_modules(self) -> dict[Limit, int]:
         return {

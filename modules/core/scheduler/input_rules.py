@@ -38,6 +38,19 @@ def checked_line(value: object, name: str, longest: int = 100) -> str:
         raise InvalidTask(f"{name}: {error}.") from error
 
 
+def checked_future(value: object, name: str, now: datetime) -> datetime:
+    """A caller's moment that lies ahead, in UTC; a naive one is the host's local time. Raises InvalidTask."""
+    if not isinstance(value, datetime | str):
+        raise InvalidTask(f"{name} must be a datetime or ISO 8601 text such as 2026-07-17T10:00:00Z.")
+    try:
+        moment = to_moment(value, zone=None)
+    except ValueError as error:
+        raise InvalidTask(f"{name}: {error}.") from error
+    if moment <= now:
+        raise InvalidTask(f"{name} is {moment.isoformat()}, which has passed: give a time in the future.")
+    return moment
+
+
 def several_lines(text: str) -> str:
     """Like one_line, but lines and tabs are welcome and it may be empty. Raises ValueError."""
     if _CONTROL_BUT_LINES.search(text):

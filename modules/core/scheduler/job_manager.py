@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modules.core.ids import new_id
+from modules.core.joined import after_commit, joined_connection
 from modules.core.result import returns_result, returns_result_or
 from modules.core.scheduler import control
 from modules.core.scheduler.db_ops import CLEANUP_KEYS, Claim, EventChange
@@ -79,8 +80,13 @@ class JobManager:
         Calls that come at the same time share a transaction.
         """
         values = self._values(config)
-        await self._intake.add(values)
-        self._scheduler.stored([values])
+        if joined_connection() is None:
+            await self._intake.add(values)
+        else:
+            [refused] = await self._runtime.db_ops.create_tasks([values])
+            if refused is not None:
+                raise refused
+        after_commit(lambda: self._scheduler.stored([values]))
         return _scheduled(values)
 
     async def create_many(self, configs: Sequence[TaskConfig]) -> list[dict[str, Any]]:
@@ -93,7 +99,7 @@ class JobManager:
             with naming(index):
                 if refused is not None:
                     raise refused
-        self._scheduler.stored(rows)
+        after_commit(lambda: self._scheduler.stored(rows))
         return [_scheduled(values) for values in rows]
 
     def _values(self, config: TaskConfig) -> dict[str, Any]:
@@ -113,8 +119,11 @@ class JobManager:
         """Run a job now, by hand; Result data `{"execution_id", "status": "running"}`. Its schedule is left alone."""
         return await self.execute(job_id)
 
-    async def execute(self, job_id: str) -> dict[str, Any]:
-        """As execute_job, raising instead of returning a failure."""
+    async def execute(
+        self, job_id: str, parameters: Mapping[str, Any] | None = None, actor: str | None = None
+    ) -> dict[str, Any]:
+        """As execute_job, raising instead of returning a failure. Each key of `parameters` replaces the task's own, for
+        this run and all its attempts."""
         now = self._runtime.clock.now()
         execution_id = new_id()
         session_id = current_session_id()
@@ -124,8 +133,16 @@ class JobManager:
                 "it to end, or restart this process.",
                 details={"execution_id": stuck.execution_id},
             )
-        await self._scheduler.change(job_id, lambda event: control.execute_now(event, execution_id, now, session_id))
+
+        def change(event: ScheduledEvent) -> EventChange:
+            given = None if parameters is None else control.parameters_of_run(event, parameters, self._validate)
+            return control.execute_now(event, execution_id, now, session_id, parameters=given, actor=actor)
+
+        await self._scheduler.change(job_id, change)
         return {"execution_id": execution_id, "status": "running"}
+
+    def _validate(self, event: ScheduledEvent, parameters: dict[str, Any]) -> None:
+        self._runtime.registry.get(event.module_id, event.function_name).validate(parameters)
 
     @returns_result
     async def update_job_status(
@@ -144,7 +161,7 @@ class JobManager:
         if status == "pending":
             change = control.resume(event, lambda event: triggers.skip_paused(event, now))
         elif status == "paused":
-            change = control.pause(event, error)
+            change = control.pause(event, now, error)
         elif status == "cancelled":
             change = control.cancel(event, lambda event: triggers.left_behind(event, now))
         elif status in ("completed", "failed"):

@@ -11,9 +11,16 @@ from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.errors import InvalidState, InvalidTask, ScheduleInPast
 from modules.core.scheduler.firing import ON_TIME, Missed, first_fire, skip_until
+from modules.core.scheduler.late_checks import (
+    CHECKED_COLUMNS,
+    LATE_COLUMNS,
+    check_late,
+    check_not_expired,
+    late_columns,
+)
 from modules.core.scheduler.task_config import ScheduleConfig, TaskConfig, TaskPatch, parse_schedule, schedule_columns
 from modules.core.scheduler.task_registry import TaskRegistry
-from modules.core.scheduler.trigger_manager import LONG_AGO, schedule_fields
+from modules.core.scheduler.trigger_manager import LONG_AGO, is_under_way, schedule_fields
 from modules.core.scheduler.triggers import InvalidTrigger, trigger_from_spec
 from modules.core.scheduler.triggers.spec import EVENT_FIELDS, INTERVAL_FIELDS, RULE_FIELDS, TIME_FIELDS
 
@@ -35,7 +42,7 @@ def event_values(
 ) -> dict[str, Any]:
     """The row of a new event. Raises UnknownFunction, InvalidParameters and what schedule_values raises."""
     registry.get(config.module_id, config.function_name).validate(config.parameters)
-    return {
+    values = {
         "id": new_id(),
         "name": config.name,
         "description": config.description,
@@ -54,7 +61,11 @@ def event_values(
         "trace_session_id": session_id,
         "created_at": now,
         "updated_at": now,
+        **late_columns({field: getattr(config, field) for field in LATE_COLUMNS}),
     }
+    check_late({"overlap": "skip", **values})
+    check_not_expired(values["expires_at"], now)
+    return values
 
 
 def schedule_values(
@@ -114,6 +125,11 @@ def edit(
         if given and no_time_left and "end_time" not in given:
             raise InvalidTask("This schedule has no fire time left: move its end_time, or its first time.")
         values |= schedule
+    late = late_columns(changes)
+    values |= late
+    if late or given or "overlap" in values:
+        check_not_expired(late.get("expires_at"), now)
+        check_late({name: values.get(name, getattr(event, name)) for name in CHECKED_COLUMNS})
     if given or "max_executions" in changes:
         values |= _status_after(event, values)
     if "next_execution" not in values:
@@ -160,7 +176,7 @@ def _waits_for_event(event: ScheduledEvent, values: Mapping[str, Any]) -> bool:
 
 def _left_behind(event: ScheduledEvent, now: datetime) -> tuple[Missed, ...]:
     """The fire times of the old schedule that have passed without a start: the edit leaves them so."""
-    if not event.recurring:
+    if not event.recurring or is_under_way(event):
         return ()
     reason = "paused" if event.status == "paused" else "edited"
     try:

@@ -12,6 +12,7 @@ from modules.core.errors import ModuleError
 from modules.core.result import returns_result
 from modules.core.scheduler.cluster import Cluster
 from modules.core.scheduler.cluster_clock import ClusterClock
+from modules.core.scheduler.coming_back import downtime_view
 from modules.core.scheduler.cursors import is_id
 from modules.core.scheduler.db_models import SchedulerNode
 from modules.core.scheduler.dispatcher import Dispatcher
@@ -102,6 +103,7 @@ class NodeService:
             "nodes": len(nodes),
             "tasks": await runtime.db_ops.count_by_status(),
             "executions": await runtime.db_ops.count_open(),
+            "downtime": downtime_view(await runtime.db_ops.last_downtime()),
             "unresolved": [
                 {"module_id": module_id, "function_name": function_name, "tasks": count}
                 for (module_id, function_name), count in sorted(in_use.items())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from modules.core.errors import ModuleError
 from modules.core.scheduler.cursors import is_id, to_cursor
@@ -13,6 +15,8 @@ from modules.core.scheduler.errors import InvalidTask, TaskNotFound
 from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.lifecycle import EVENT_STATUSES
 from modules.core.scheduler.task_config import TaskConfig, parse_task_config
+from modules.core.scheduler.triggers import InvalidTrigger
+from modules.core.scheduler.triggers.moments import to_instant
 
 LONGEST_PAGE = 200
 MOST_AT_ONCE = 10_000
@@ -64,6 +68,16 @@ def page_size(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
         raise InvalidTask(f"limit must be a whole number from 1 to {LONGEST_PAGE}.")
     return limit
+
+
+def moment_of(value: datetime | str | None, name: str, zone: ZoneInfo) -> datetime | None:
+    """A caller's moment in UTC; a naive one is wall time in `zone`. Raises InvalidTask, which names the field."""
+    if value is None:
+        return None
+    try:
+        return to_instant(value, name, zone)
+    except InvalidTrigger as error:
+        raise InvalidTask(error.message) from error
 
 
 def next_cursor(rows: list[Any], limit: int) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
+from fastapi import Path
 from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -16,10 +17,12 @@ from modules.core.error_handler import problem, problem_of
 from modules.core.errors import Invalid, ModuleError, Unavailable, did_you_mean
 from modules.core.scheduler.json_gate import check_body
 
+PREFIX = "/api/v1/scheduler"
 PROBLEM = "application/problem+json"
 logger = logging.getLogger(__name__)
 
 Guard = Callable[[Request], Awaitable[None]]
+Id = Annotated[str, Path(max_length=100)]
 
 
 def guarded(guard: Guard, scope: str | None = None, *, host_rules: bool = False) -> type[APIRoute]:
@@ -63,6 +66,22 @@ def guarded(guard: Guard, scope: str | None = None, *, host_rules: bool = False)
             return guarded_handle
 
     return GuardedRoute
+
+
+def address_of(request: Request, kind: str, thing_id: str) -> str:
+    """Where a new thing is found, wherever this API is mounted."""
+    return f"{request.url.path.partition(PREFIX)[0]}{PREFIX}/{kind}/{thing_id}"
+
+
+def note_caller(request: Request, name: str) -> None:
+    """Remember who asks, for those who want to put it on record."""
+    request.state.scheduler_caller = name[:100]
+
+
+def caller_of(request: Request) -> str | None:
+    """The name of the key or of the host's user that asks; None where nobody is asked for a name."""
+    name: str | None = getattr(request.state, "scheduler_caller", None)
+    return name
 
 
 class UnknownQueryParameter(Invalid):

@@ -21,6 +21,7 @@ from modules.core.scheduler.runtime import Runtime
 from modules.core.scheduler.settlement import Settler
 from modules.core.scheduler.task_registry import RegisteredTask
 from modules.core.scheduler.task_runner import StopReason, TaskRunner
+from modules.core.scheduler.trigger_manager import counts_from_end
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +175,7 @@ class RunningJobs:
                 duration_ms=(clock.monotonic() - job.began) * 1000,
                 cpu_ms=runner.cpu_seconds * 1000 if runner else None,
                 lateness_ms=claim.lateness_ms(job.start_time),
+                sets_next=claim.kind == "schedule" and counts_from_end(claim.event),
             )
         )
 
@@ -211,7 +213,7 @@ def _nothing(*_arguments: object) -> None:
 
 def _parameters(task: RegisteredTask, claim: Claim) -> Any:
     # Rows are input too: whoever can write them is not the one who registered the function.
-    parameters = claim.event.parameters
+    parameters = claim.event.parameters if claim.parameters is None else claim.parameters
     if not isinstance(parameters, dict):
         raise InvalidParameters("The stored parameters are not an object: correct them with PATCH.")
     return task.validate(parameters)

@@ -28,6 +28,7 @@ class Runtime:
     """Settings, clock, statements and registry; `node_id` is new at each start of the background processing.
 
     While `draining` is set, this process takes on nothing more; `stepping` is whose coroutine runs at this moment.
+    `back_since` is when the scheduler came back from the downtime that this process found at its start.
     """
 
     settings: SchedulerSettings
@@ -38,6 +39,7 @@ class Runtime:
     session_id: str
     node_id: str = field(default_factory=new_id)
     draining: bool = False
+    back_since: datetime | None = None
     stepping: Stepping = field(default_factory=Stepping)
     rng: random.Random = field(default_factory=random.Random)
 

@@ -34,7 +34,7 @@ _TIMES = ("schedule_time", "start_time", "end_time")
 class _RestTimes(BaseModel):
     """Times in bodies need an offset: a server cannot know where its caller is."""
 
-    @field_validator(*_TIMES, mode="before", check_fields=False)
+    @field_validator(*_TIMES, "expires_at", mode="before", check_fields=False)
     @classmethod
     def _with_offset(cls, value: Any) -> Any:
         return _moment_with_offset(value)
@@ -88,14 +88,6 @@ class PreviewRequest(_RestTimes, ScheduleConfig):
     """A schedule, and how many of its fire times to show."""
 
     count: StrictInt = Field(5, ge=1, le=100)
-
-
-class PauseRequest(BaseModel):
-    """Why a task is paused; shown with the task."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[Line100 | None, Field(description="Shown with the task")] = None
 
 
 class NoFields(BaseModel):
@@ -188,9 +180,16 @@ class Task(Answer):
     last_execution: datetime | None
     execution_count: int
     max_executions: int | None
+    catch_up: str
+    catch_up_limit: int | None
+    max_lateness_seconds: float | None
+    expires_at: datetime | None
     last_error: str | None
     active_execution_id: str | None
     pause_reason: str | None
+    pause_actor: str | None = Field(description="Who paused it: the name of the API key, say")
+    paused_at: datetime | None
+    paused_until: datetime | None = Field(description="When it resumes by itself")
     timeout_seconds: float | None
     retry: dict[str, Any] | None
     delivery: str
@@ -248,6 +247,9 @@ class Execution(Answer):
     cpu_ms: float | None
     lateness_ms: float | None
     node_id: str | None
+    parameters: dict[str, Any] | None = Field(description="Of this run; null means those of the task")
+    cause: dict[str, Any] | None = Field(description="What made it run, where that was not the schedule")
+    actor: str | None = Field(description="Who asked for it")
 
 
 class ExecutionDetail(Execution):

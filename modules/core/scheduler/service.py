@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import datetime
-from functools import partial
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,28 +12,30 @@ from sqlalchemy.exc import SQLAlchemyError
 from modules.core.background import BackgroundLoop, SharedCall, within
 from modules.core.errors import ModuleError
 from modules.core.ids import new_id
+from modules.core.joined import after_commit
 from modules.core.result import Result, returns_result, returns_result_or
-from modules.core.scheduler import control, new_event
 from modules.core.scheduler.cluster import Cluster
+from modules.core.scheduler.coming_back import come_back
+from modules.core.scheduler.control_service import ControlService
 from modules.core.scheduler.cursors import from_cursor, is_id
-from modules.core.scheduler.db_ops import EventChange
 from modules.core.scheduler.dispatcher import Dispatcher
 from modules.core.scheduler.errors import ExecutionNotFound
 from modules.core.scheduler.housekeeper import Housekeeper
-from modules.core.scheduler.input_rules import checked_line
 from modules.core.scheduler.job_manager import JobManager
+from modules.core.scheduler.ledger_service import LedgerService
 from modules.core.scheduler.node_service import NodeService, package_version
 from modules.core.scheduler.preview import Preview, preview
 from modules.core.scheduler.questions import next_cursor, page_size, parse_all, task_filter, task_id_of
 from modules.core.scheduler.recovery import Recovery
 from modules.core.scheduler.runtime import Runtime
-from modules.core.scheduler.task_config import TaskConfig, TaskPatch, parse_task_config, parse_task_patch
+from modules.core.scheduler.task_config import TaskConfig, parse_task_config
 from modules.core.scheduler.trigger_manager import TriggerManager
 from modules.core.scheduler.views import execution_view, task_view
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from modules.core.app_context import AppContext
-    from modules.core.scheduler.db_models import ScheduledEvent
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ RECORDER_PATIENCE = 10.0
 STEP_PATIENCE = 5.0
 
 
-class SchedulerService(NodeService):
+class SchedulerService(ControlService, LedgerService, NodeService):
     """Schedules tasks, runs them in the background, and answers for what became of them.
 
     Service key "core.scheduler.service". Every async method returns a Result: `data` is described at each method,
@@ -76,66 +76,25 @@ class SchedulerService(NodeService):
         self._stop = SharedCall(self._stop_everything)
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
-    async def schedule_task(self, task_config: Mapping[str, Any] | TaskConfig) -> dict[str, Any]:
-        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return."""
-        return await self.job_manager.create(parse_task_config(task_config))
+    async def schedule_task(
+        self, task_config: Mapping[str, Any] | TaskConfig, *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Schedule a task; data `{"task_id", "status": "scheduled", "next_execution"}`. It is durable on return; with
+        `session`, an AsyncSession on the same database, when and only when the caller commits."""
+        async with self._within(session):
+            return await self.job_manager.create(parse_task_config(task_config))
 
     @returns_result_or("TASK_SCHEDULING_FAILED")
-    async def schedule_tasks(self, task_configs: Sequence[Mapping[str, Any] | TaskConfig]) -> dict[str, Any]:
-        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`.
+    async def schedule_tasks(
+        self, task_configs: Sequence[Mapping[str, Any] | TaskConfig], *, session: AsyncSession | None = None
+    ) -> dict[str, Any]:
+        """Schedule many tasks in one transaction, all or none; data `{"tasks": [as schedule_task answers, ...]}`. With
+        `session` it is the caller's transaction.
 
         An error names the first task that was refused by its place in the list, counted from 0: `details["index"]`.
         """
-        return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
-
-    @returns_result
-    async def update_task(self, task_id: str, changes: Mapping[str, Any] | TaskPatch) -> dict[str, Any]:
-        """Change a task; data is the task afterwards. A new schedule fires at strictly future times only.
-
-        `version` among the changes refuses them with VERSION_CONFLICT when the task was changed meanwhile.
-        """
-        runtime = self._runtime
-        patch = parse_task_patch(changes)
-        await self.change(
-            task_id_of(task_id),
-            lambda event: new_event.edit(
-                event, patch, runtime.registry, self._now(), default_timezone=runtime.settings.timezone
-            ),
-            version=patch.version,
-        )
-        return task_view(await runtime.db_ops.get_task(task_id))
-
-    @returns_result
-    async def cancel_task(self, task_id: str) -> dict[str, Any]:
-        """No further start, for good; an execution under way goes on. Data `{"task_id", "status": "cancelled"}`."""
-        change = partial(control.cancel, left_behind=lambda event: self.trigger_manager.left_behind(event, self._now()))
-        await self.change(task_id_of(task_id), change)
-        return {"task_id": task_id, "status": "cancelled"}
-
-    @returns_result
-    async def pause_task(self, task_id: str, reason: str | None = None) -> dict[str, Any]:
-        """No further start until resumed; an execution under way goes on. Data `{"task_id", "status": "paused"}`."""
-        change = partial(control.pause, reason=None if reason is None else checked_line(reason, "reason"))
-        await self.change(task_id_of(task_id), change)
-        return {"task_id": task_id, "status": "paused"}
-
-    @returns_result
-    async def resume_task(self, task_id: str) -> dict[str, Any]:
-        """Start again from the next fire time on; data `{"task_id", "status": "resumed", "next_execution"}`.
-
-        Fire times of a recurring task that passed meanwhile are recorded as missed; a one-time task that came due
-        runs now.
-        """
-        changed = await self.change(
-            task_id_of(task_id),
-            partial(control.resume, skip=lambda event: self.trigger_manager.skip_paused(event, self._now())),
-        )
-        return {"task_id": task_id, "status": "resumed", "next_execution": changed.values["next_execution"]}
-
-    @returns_result
-    async def execute_task(self, task_id: str) -> dict[str, Any]:
-        """Run a task now, once, its schedule left alone; data `{"execution_id", "status": "running"}`."""
-        return await self.job_manager.execute(task_id_of(task_id))
+        async with self._within(session):
+            return {"tasks": await self.job_manager.create_many(parse_all(task_configs))}
 
     @returns_result
     async def get_task(self, task_id: str) -> dict[str, Any]:
@@ -201,11 +160,23 @@ class SchedulerService(NodeService):
             for task in sorted(self._runtime.registry.tasks(), key=lambda task: (task.module_id, task.function_name))
         ]
 
-    async def register_cleanup_task(self, module_id: str, cleanup_type: str, config: Mapping[str, Any]) -> Result:
-        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`."""
-        result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
-        self.wake()
-        return result
+    async def register_cleanup_task(
+        self,
+        module_id: str,
+        cleanup_type: str,
+        config: Mapping[str, Any],
+        *,
+        session: AsyncSession | None = None,
+    ) -> Result:
+        """Store a cleanup and the task that runs it; data `{"cleanup_id", "status": "registered"}`. With `session` it
+        is part of the caller's transaction."""
+        try:
+            async with self._within(session):
+                result = await self.housekeeper.register_cleanup_task(module_id, cleanup_type, config)
+                after_commit(self.wake)
+                return result
+        except ModuleError as error:
+            return Result.from_error(error)
 
     async def run_cleanup(self, cleanup_type: str | None = None, *, dry_run: bool = False) -> Result:
         """Run cleanups now; data `{"dry_run", "deleted", "failed", "reports": [...]}`."""
@@ -229,28 +200,6 @@ class SchedulerService(NodeService):
         ]
         self.cluster.tell_due(min(for_others, default=None))
 
-    async def change(
-        self, event_id: str, change: Callable[[ScheduledEvent], EventChange], *, version: int | None = None
-    ) -> EventChange:
-        """Decide and do a change of one event. What is claimed here and has not begun is given back before, and
-        what was claimed meanwhile after it: a pause or a cancellation that was answered is kept.
-
-        `change` reads the time itself: the row may have been locked for long before it is asked.
-        """
-        await self.dispatcher.withdraw(event_id)
-        decided = await self._runtime.db_ops.change_task(event_id, change, self._runtime.clock.now(), version=version)
-        await self.dispatcher.withdraw(event_id)
-        self.cluster.wakeups.announce_change(event_id)
-        self._changed(event_id)
-        return decided
-
-    def _now(self) -> datetime:
-        return self._runtime.clock.now()
-
-    def _changed(self, event_id: str) -> None:
-        self.job_manager.jobs.note_change(event_id)
-        self.wake()
-
     def _changed_elsewhere(self, event_id: str) -> None:
         self.dispatcher.withdraw_soon(event_id)
         self._changed(event_id)
@@ -271,7 +220,8 @@ class SchedulerService(NodeService):
                 return
             runtime = self._runtime
             runtime.node_id = new_id()
-            await self.cluster.join(package_version())
+            downtime = await self.cluster.join(package_version())
+            await come_back(runtime, self.trigger_manager, downtime)
             self._is_running = True
             self.job_manager.recorder.start()
             self._recovery_loop.start()

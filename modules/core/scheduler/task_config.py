@@ -40,6 +40,7 @@ Timeout = Annotated[float, Field(ge=0.001, le=31_536_000, strict=True, allow_inf
 Cron = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(one_line)]
 RRuleText = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(one_line)]
 Exclude = Annotated[list[dict[str, Any]], Field(max_length=MOST_EXCLUSIONS)]
+MaxLateness = Annotated[float, Field(ge=60, le=315_360_000, strict=True, allow_inf_nan=False)]
 Jitter = Annotated[float, Field(ge=0, le=86_400, strict=True, allow_inf_nan=False)]
 Tags = Annotated[list[Line50], Field(max_length=20)]
 Priority = Annotated[
@@ -166,7 +167,30 @@ class ScheduleConfig(BaseModel):
         return fields
 
 
-class TaskConfig(ScheduleConfig):
+class LateConfig(BaseModel):
+    """What is done about fire times that cannot start on time, which is up to a minute late."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    catch_up: Literal["none", "latest", "all"] | None = Field(
+        None, description="Which of the fire times that are late run; default latest. For recurring tasks"
+    )
+    catch_up_limit: StrictInt | None = Field(
+        None, ge=1, le=1000, description="With catch_up all: the newest so many run, default 100"
+    )
+    max_lateness_seconds: MaxLateness | None = Field(
+        None, description="What is later does not run; default no bound, which for catch_up latest is one period"
+    )
+    expires_at: Moment | None = Field(None, description="A one-time task that has not started by then does not run")
+
+    @model_validator(mode="after")
+    def _expires_aware(self) -> Self:
+        if self.expires_at is not None:
+            self.expires_at = to_moment(self.expires_at, zone=getattr(self, "timezone", None))
+        return self
+
+
+class TaskConfig(LateConfig, ScheduleConfig):
     """Everything that `schedule_task` takes. Unknown fields are refused."""
 
     name: Line100
@@ -183,7 +207,7 @@ class TaskConfig(ScheduleConfig):
     allow_past: StrictBool = False
 
 
-class TaskPatch(ScheduleConfig):
+class TaskPatch(LateConfig, ScheduleConfig):
     """The fields of a task that may be changed; those left out stay as they are, null clears where that makes sense."""
 
     name: Line100 = ""

@@ -38,9 +38,16 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
         "last_execution": event.last_execution,
         "execution_count": event.execution_count,
         "max_executions": event.max_executions,
+        "catch_up": event.catch_up,
+        "catch_up_limit": event.catch_up_limit,
+        "max_lateness_seconds": event.max_lateness_s,
+        "expires_at": event.expires_at,
         "last_error": event.last_error,
         "active_execution_id": event.active_execution_id,
         "pause_reason": event.pause_reason,
+        "pause_actor": event.pause_actor,
+        "paused_at": event.paused_at,
+        "paused_until": event.paused_until,
         "timeout_seconds": event.timeout_s,
         "retry": event.retry,
         "delivery": event.delivery,
@@ -81,6 +88,9 @@ def execution_view(execution: EventExecution) -> dict[str, Any]:
         "cpu_ms": execution.cpu_ms,
         "lateness_ms": execution.lateness_ms,
         "node_id": execution.node_id,
+        "parameters": execution.parameters,
+        "cause": execution.cause,
+        "actor": execution.actor,
     }
 
 

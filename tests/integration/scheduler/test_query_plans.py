@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from modules.core.scheduler.db_ops import ClaimRequest, TaskFilter
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
+from modules.core.scheduler.db_ops import ClaimRequest, LedgerWindow, TaskFilter
+from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, MISSED_RUNS
 from modules.core.scheduler.firing import Firing
 from tests.integration.scheduler.conftest import work
 from tests.support.app import MODULE, NOON, App, manual_clock, running_app
@@ -42,6 +42,12 @@ EXECUTION: dict[str, str] = {
     "success": "CASE WHEN {i} % 100 > 0 AND {i} % 200 <> 1 THEN {true} END",
     "end_time": "CASE WHEN {i} % 100 > 0 AND {i} % 200 <> 1 THEN {later} END",
 }
+MISSED: dict[str, str] = {
+    "id": ROW_ID,
+    "event_id": EXECUTION["event_id"],
+    "from_time": "{later}",
+    "until_time": "{later}",
+}
 LATER = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%S', :noon, '+' || (60 + {i} * 2) || ' seconds') || '.000000'",
     "postgresql": "CAST(:noon AS timestamptz) + (60 + {i} * 2) * interval '1 second'",
@@ -49,9 +55,9 @@ LATER = {
 
 
 async def _fill(app: App) -> None:
-    """Two large tables, made by the database itself out of one row each."""
+    """Three large tables, made by the database itself out of one row each."""
     await app.schedule(interval="1 hour")
-    app.clock.advance(hours=1)
+    app.clock.advance(hours=3)
     await app.run_due()
     app.clock.set(NOON)
     dialect = app.context.database.dialect_name
@@ -60,6 +66,7 @@ async def _fill(app: App) -> None:
     for table, special, number in (
         (EVENTS, EVENT, NUMBER_OF_EVENTS),
         (EXECUTIONS, EXECUTION, NUMBER_OF_EXECUTIONS),
+        (MISSED_RUNS, MISSED, NUMBER_OF_EXECUTIONS),
     ):
         columns = [column.name for column in table.columns]
         values = [special[name].format(**words) if name in special else f'"first"."{name}"' for name in columns]
@@ -82,6 +89,12 @@ READY = ("scheduler_executions.kind, ", "scheduler_executions.run_at <=")
 DUE = ("scheduler_events.fired_count, ", "scheduler_events.next_execution <=")
 LOOK = ("WITH RECURSIVE",)
 LOST = ("SELECT scheduler_executions.id", "scheduler_executions.lease_expires_at <")
+
+
+UNIQUE = {  # event_id, scheduled_for, kind, attempt
+    "sqlite": "sqlite_autoindex_scheduler_executions_2",
+    "postgresql": "uq_scheduler_executions_event_id_scheduled_for_kind_attempt",
+}
 
 
 def _id(number: int) -> str:
@@ -162,6 +175,7 @@ async def test_looking_for_work_where_there_is_none_costs_nothing(full: App) -> 
     assert (lost, look.next_lease) == ([], NOON + timedelta(seconds=62))
     _check(await _plan_of(full, sent, *LOST), "ix_scheduler_executions_running")
     await _check_what_is_shown(full)
+    await _check_what_a_start_counts(full)
 
 
 async def test_the_next_moment_is_found_without_reading_the_tables(full: App) -> None:
@@ -196,12 +210,25 @@ async def test_a_backlog_is_taken_on_from_its_beginning(full: App) -> None:
     _check(await _plan_of(full, sent, *LOST), "ix_scheduler_executions_running")
 
 
+async def _check_what_a_start_counts(full: App) -> None:
+    """After a downtime: the first of what is due, however much of it there is."""
+    with _sent(full) as sent:
+        assert len(await full.runtime.db_ops.overdue(NOON + timedelta(days=2), 7)) == 7
+        assert await full.runtime.db_ops.overdue(NOON, 7) == []
+    events = [one for one in sent if "scheduler_events.priority =" in one[0]]
+    assert len(events) == 2
+    _check(await _plan_of(full, events[:1], "scheduler_events.priority ="), "ix_scheduler_events_due")
+    _check(await _plan_of(full, events[1:], "scheduler_events.priority ="), "ix_scheduler_events_due")
+    _check(await _plan_of(full, sent[-1:], "scheduler_events.priority <"), "ix_scheduler_events_due")
+
+
 async def _check_what_is_shown(full: App) -> None:
     db_ops = full.runtime.db_ops
     with _sent(full) as sent:
         assert await db_ops.count_open() == {"ready": 1000, "running": 500}
     counts = [one for one in sent if one[0].startswith("SELECT")]
-    for query, index in zip(counts, ("ready", "running"), strict=True):
+    # Two indexes hold what is ready; either will do.
+    for query, index in zip(counts, ("", "running"), strict=True):
         _check(await _plan_of(full, [query], "count("), f"ix_scheduler_executions_{index}")
     [newest, *others] = ids = [_id(99_906 - 100 * number) for number in range(52)]
     task_id = _id(7)
@@ -214,3 +241,21 @@ async def _check_what_is_shown(full: App) -> None:
         with _sent(full) as sent:
             assert len(await listed) == 51
         _check(await _plan_of(full, sent, "ORDER BY"))
+
+
+async def test_a_page_of_a_ledger_reads_that_page(full: App) -> None:
+    """Whichever way it is turned, however long the history is: by index, in order, up to the end of the page."""
+    low, high = NOON + timedelta(hours=10), NOON + timedelta(hours=40)
+    unique = UNIQUE[full.context.database.dialect_name]
+    for newest_first in (True, False):
+        for window in (LedgerWindow(low, high, newest_first, 50), LedgerWindow(None, None, newest_first, 50)):
+            with _sent(full) as sent:
+                rows = await full.runtime.db_ops.ledger(_id(7), window)
+            assert (len(rows.attempts), len(rows.missed)) == (50, 50)
+            _check(await _plan_of(full, sent, "GROUP BY"), unique)
+            plan = await _plan_of(full, sent, "scheduler_executions.error_type", "ORDER BY")
+            assert unique in plan, "the page's own rows, which may be sorted once more"
+            _check(await _plan_of(full, sent, "scheduler_missed_runs.reason"), "ix_scheduler_missed_runs_event_id")
+            if window.low:
+                [before] = [one for one in sent if one[0].startswith("SELECT scheduler_missed_runs.from_time")]
+                _check(await _plan_of(full, [before], "until_time"), "ix_scheduler_missed_runs_event_id")

@@ -120,9 +120,10 @@ async def test_what_is_claimed_ahead_never_starts_early_and_hardly_late(database
         assert all(row["lateness_ms"] >= 0 for row in rows)
 
 
+@pytest.mark.parametrize("transaction", ["its own", "the caller's"])
 @pytest.mark.parametrize("action", ["pause_task", "cancel_task"])
 async def test_what_was_claimed_ahead_does_not_start_after_a_pause_or_a_cancellation(
-    database_url: str, action: str
+    database_url: str, action: str, transaction: str
 ) -> None:
     """The answer is kept although the claim came first."""
     ran: list[str] = []
@@ -133,7 +134,12 @@ async def test_what_was_claimed_ahead_does_not_start_after_a_pause_or_a_cancella
     async with running_app(database_url, note, enabled=True, look_ahead_seconds=1.0) as app:
         task_id = await app.schedule("note", schedule_time=app.clock.now() + timedelta(seconds=0.9))
         await _soon(lambda: app.service.dispatcher.waiting == 1)
-        assert (await getattr(app.service, action)(task_id)).success
+        if transaction == "its own":
+            assert (await getattr(app.service, action)(task_id)).success
+        else:
+            async with app.context.database.session() as session:
+                assert (await getattr(app.service, action)(task_id, session=session)).success
+                await session.commit()
         assert app.service.dispatcher.waiting == 0
         other = await app.schedule("note", schedule_time=app.clock.now() + timedelta(seconds=1.0))
         await _all_completed(app, [other])

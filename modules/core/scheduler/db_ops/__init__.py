@@ -17,12 +17,14 @@ from modules.core.scheduler.db_ops.changes import (
 from modules.core.scheduler.db_ops.cleanup_configs import CLEANUP_KEYS, CleanupConfigStatements, cleanup_key
 from modules.core.scheduler.db_ops.completion import CompletionStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
+from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
 from modules.core.scheduler.db_ops.history import HistoryStatements
+from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
 from modules.core.scheduler.db_ops.recovery import RecoveryStatements
-from modules.core.scheduler.db_ops.salvage import damaged_columns
+from modules.core.scheduler.db_ops.salvage import Salvaged, damaged_columns
 
 
 class DbOps(
@@ -31,7 +33,9 @@ class DbOps(
     CompletionStatements,
     RecoveryStatements,
     HistoryStatements,
+    LedgerStatements,
     NodeStatements,
+    DowntimeStatements,
     NotificationStatements,
     CleanupConfigStatements,
     ApiKeyStatements,
@@ -48,11 +52,14 @@ __all__ = [
     "EventChange",
     "Finished",
     "Heard",
+    "LedgerRows",
+    "LedgerWindow",
     "Look",
     "NewExecution",
     "NodeReport",
     "Nodes",
     "Recorded",
+    "Salvaged",
     "Settle",
     "TaskFilter",
     "cleanup_key",

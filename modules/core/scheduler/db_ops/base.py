@@ -26,6 +26,7 @@ EVENTS = cast(Table, db_models.ScheduledEvent.__table__)
 EXECUTIONS = cast(Table, db_models.EventExecution.__table__)
 MISSED_RUNS = cast(Table, db_models.MissedRun.__table__)
 NODES = cast(Table, db_models.SchedulerNode.__table__)
+DOWNTIMES = cast(Table, db_models.SchedulerDowntime.__table__)
 CLEANUP_CONFIGS = cast(Table, db_models.CleanupConfig.__table__)
 API_KEYS = cast(Table, db_models.ApiKey.__table__)
 

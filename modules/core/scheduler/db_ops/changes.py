@@ -27,6 +27,8 @@ class NewExecution:
     attempt: int = 1
     failures: int = 0
     abandonments: int = 0
+    parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class ClaimRequest:
     """What a node can take on: up to `limit` executions that may start within `look_ahead` from now.
 
     `limits` hold for all nodes together, `room` is what is left under limits of this node alone. `head_start` is what
-    one level of priority counts for.
+    one level of priority counts for. `start_of` says when an event's fire time should start.
     """
 
     now: datetime
@@ -61,7 +63,9 @@ class ClaimRequest:
     functions: Collection[tuple[str, str]]
     excluded_events: Collection[str]
     decide: Callable[[ScheduledEvent, datetime], Firing]
+    start_of: Callable[[ScheduledEvent, datetime], datetime] = lambda _event, nominal: nominal
     look_ahead: timedelta = timedelta(0)
+    end_pause: Callable[[ScheduledEvent], EventChange] | None = None  # what a pause whose time is over leaves
     limits: Collection[Limit] = ()
     room: Mapping[Limit, int] = field(default_factory=dict)
     head_start: timedelta = timedelta(0)
@@ -81,7 +85,7 @@ class Claim:
     """An execution that this node holds now, and the event it belongs to. Rows, not ORM objects: read only.
 
     It is due, and must not start before, `due`; that lies ahead by the look-ahead at most. `next_execution` is when its
-    event is due again.
+    event is due again. Lateness counts from `late_from` where that is given: the start was put off after a downtime.
     """
 
     event: ScheduledEvent
@@ -93,15 +97,18 @@ class Claim:
     due: datetime
     next_execution: datetime | None
     trace_session_id: str
+    late_from: datetime | None = None
+    parameters: dict[str, Any] | None = None  # of this run only; None means the task's own
 
     def lateness_ms(self, started: datetime) -> float:
         """How much later than due it started."""
-        return max(0.0, (started - self.due) / timedelta(milliseconds=1))
+        return max(0.0, (started - (self.late_from or self.due)) / timedelta(milliseconds=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What waits on all queues that this node may take from, first moments only, and when the next lease runs out.
+    """What waits on all queues that this node may take from, first moments only, when the next lease runs out, and when
+    the next pause ends by itself.
 
     `database_now` is the clock that leases are counted by.
     """
@@ -109,6 +116,7 @@ class Look:
     waiting: list[Waiting]
     next_lease: datetime | None
     database_now: datetime
+    pause_ends: datetime | None = None
 
     @property
     def next_due(self) -> datetime | None:
@@ -149,6 +157,7 @@ class Finished:
     duration_ms: float | None
     cpu_ms: float | None
     lateness_ms: float | None = None
+    sets_next: bool = False  # its event is due again some time after this end
 
 
 Settle = Callable[[ScheduledEvent, EventExecution, Outcome, datetime], tuple[Settlement, Firing]]

@@ -87,7 +87,7 @@ _ATTEMPT = InsertRows(
     EXECUTIONS,
     (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested",
+        "abandonments", "state", "run_at", "priority", "fence", "cancel_requested", "parameters", "cause", "actor",
     ),
 )  # fmt: skip
 
@@ -97,7 +97,7 @@ EXECUTION_COLUMNS = tuple(
     EXECUTIONS.c[name]
     for name in (
         "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "fence", "lateness_ms",
+        "abandonments", "fence", "lateness_ms", "parameters", "cause", "actor",
     )
 )  # fmt: skip
 _EVENT = tuple(
@@ -127,7 +127,7 @@ class _EventDraft:
 class CompletionStatements(Statements):
     async def complete_executions(self, finished: Sequence[Finished], settle: Settle, now: datetime) -> Recorded:
         """Record these outcomes. Those not among the ids returned had lost their lease: nothing was changed."""
-        plain = all(item.outcome.state == "succeeded" for item in finished)
+        plain = all(item.outcome.state == "succeeded" and not item.sets_next for item in finished)
         if plain and len({item.event_id for item in finished}) == len(finished):
             try:
                 await self._complete_successes(finished, now)
@@ -190,7 +190,9 @@ async def close(
     for row, finished in closing:
         draft = drafts[row.event_id]
         outcome = finished.outcome
-        settlement, skipped = _settled(settle, draft.event, row, outcome, now)
+        settlement, skipped = _settled(
+            settle, draft.event, row, outcome, finished.end_time if finished.sets_next else now
+        )
         draft.status = settlement.status
         draft.next_execution = skipped.next_execution
         draft.last_execution = finished.start_time
@@ -290,4 +292,7 @@ def _attempt_row(row: EventExecution, attempt_id: str, attempt: NextAttempt, dra
         draft.event.priority,
         draft.fence,
         False,
+        row.parameters,
+        row.cause,
+        row.actor,
     )

@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modules.core.errors import ModuleError, Unavailable
 from modules.core.ids import new_id
 from modules.core.scheduler.db_models import EventExecution, ScheduledEvent
-from modules.core.scheduler.db_ops import queues
+from modules.core.scheduler.db_ops import pauses, queues
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
 from modules.core.scheduler.db_ops.changes import Claim, ClaimRequest, ClaimResult, Look
 from modules.core.scheduler.db_ops.closing import close_unreadable, close_waiting
-from modules.core.scheduler.db_ops.many_rows import InsertRows, UpdateRows
+from modules.core.scheduler.db_ops.fired import insert_fired
+from modules.core.scheduler.db_ops.many_rows import UpdateRows
 from modules.core.scheduler.db_ops.missed import insert_missed
 from modules.core.scheduler.db_ops.salvage import is_unreadable, readable_rows
 from modules.core.scheduler.fairness import Admission, Source, Waiting, shares
@@ -32,11 +33,11 @@ logger = logging.getLogger(__name__)
 _EVENT: Final = (
     "id", "version", "name", "module_id", "function_name", "parameters", "recurring", "interval_type", "interval_value",
     "cron_expression", "trigger", "timezone", "anchor_time", "end_time", "next_execution", "status", "fired_count",
-    "max_executions", "active_execution_id", "fence", "catch_up", "priority", "delivery", "timeout_s", "jitter_s",
-    "on_event", "on_task_id", "trace_session_id",
+    "max_executions", "active_execution_id", "fence", "catch_up", "catch_up_limit", "max_lateness_s", "expires_at",
+    "jitter_s", "priority", "delivery", "timeout_s", "on_event", "on_task_id", "trace_session_id",
 )  # fmt: skip
 _EXECUTION: Final = (
-    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id",
+    "id", "event_id", "scheduled_for", "kind", "attempt", "fence", "run_at", "trace_session_id", "parameters",
 )  # fmt: skip
 
 # The rows are locked and were read a moment ago; the fence stands for all that was seen of them.
@@ -64,14 +65,7 @@ _START = UpdateRows(
     },
     where=lambda _: [EXECUTIONS.c.state == literal_column("'ready'")],
 )
-_RUNNING = InsertRows(
-    EXECUTIONS,
-    (
-        "id", "event_id", "start_time", "trace_session_id", "scheduled_for", "kind", "attempt", "failures",
-        "abandonments", "state", "run_at", "priority", "node_id", "fence", "lease_expires_at", "cancel_requested",
-        "lateness_ms",
-    ),
-)  # fmt: skip
+_TOO_LATE = UpdateRows(EVENTS, {"last_error": "error"})
 _RELEASE = UpdateRows(
     EXECUTIONS,
     {"state": literal_column("'ready'"), "node_id": null(), "lease_expires_at": null(), "lateness_ms": null()},
@@ -100,7 +94,7 @@ class DispatchStatements(Statements):
     @write_in_lane("dispatch")
     async def _fire_and_claim(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         request = request.begun()
-        looked = await queues.look(connection, request, Admission(request.room), unreadable_at=request.now)
+        looked = await pauses.look_around(connection, request)
         if not looked.has_due(request.until):
             return ClaimResult([], looked)
         admission = await _admission(connection, request)
@@ -116,13 +110,14 @@ class DispatchStatements(Statements):
         if more:
             return ClaimResult(claims, None)
         later = request.now + queues.LOOK_AGAIN
-        return ClaimResult(claims, await queues.look(connection, request, admission, unreadable_at=later))
+        look = await queues.look(connection, request, admission, unreadable_at=later)
+        return ClaimResult(claims, pauses.without_ended(look, request))
 
     @write
     async def _one_by_one(self, connection: AsyncConnection, request: ClaimRequest) -> ClaimResult:
         request = request.begun()
         admission = await _admission(connection, request)
-        looked = await queues.look(connection, request, admission, unreadable_at=request.now)
+        looked = await pauses.look_around(connection, request)
         claims: list[Claim] = []
         for (source, priority), number in (await _shares(connection, request, admission, looked)).items():
             for row in await queues.take(connection, request, admission, source, priority, ("id",), number):
@@ -217,6 +212,8 @@ async def _claim(
             due=row.run_at,
             next_execution=event.next_execution,
             trace_session_id=row.trace_session_id or request.session_id,
+            late_from=_late_from(request, event, row),
+            parameters=row.parameters,
         )
         for row in waiting
         if (event := events.get(row.event_id)) is not None
@@ -250,8 +247,10 @@ async def _fire(
     already_ran: bool = False,
 ) -> list[Claim]:
     claims: list[Claim] = []
+    put_off: list[Claim] = []
     advanced: list[tuple[Any, ...]] = []
     missed: list[tuple[str, Firing]] = []
+    too_late: list[tuple[str, str]] = []
     for event in due:
         seen = (event.id, event.fence)
         try:
@@ -260,12 +259,17 @@ async def _fire(
             unchanged = (event.next_execution, event.fired_count, event.fence, None)
             advanced.append((*seen, *unchanged, "paused", _parked(error)))
             continue
+        start = firing.start_at or firing.scheduled_for
+        waits = start is not None and start > request.until
         runs = firing.scheduled_for is not None and not already_ran
-        if runs and not admission.take(event.module_id, event.function_name):
+        if runs and not waits and not admission.take(event.module_id, event.function_name):
             continue  # it stays due
         missed.append((event.id, firing))
         if firing.scheduled_for is None or already_ran:
             status = "pending" if firing.next_execution is not None else "completed"
+            if not event.recurring and firing.missed:
+                status = "failed"
+                too_late.append((event.id, f"It did not run, because it was too late: {firing.missed[0].detail}."))
             advanced.append((*seen, firing.next_execution, event.fired_count, event.fence, None, status, None))
             continue
         claim = Claim(
@@ -275,11 +279,11 @@ async def _fire(
             kind="schedule",
             attempt=1,
             fence=event.fence + 1,
-            due=firing.scheduled_for,
+            due=(firing.start_at if waits else firing.due) or firing.scheduled_for,
             next_execution=firing.next_execution,
             trace_session_id=event.trace_session_id or request.session_id,
         )
-        claims.append(claim)
+        (put_off if waits else claims).append(claim)
         advanced.append(
             (
                 *seen,
@@ -292,8 +296,9 @@ async def _fire(
             )
         )
     lease = looked.database_now + request.lease
-    await _RUNNING(connection, [_running_row(claim, request, lease) for claim in claims])
+    await insert_fired(connection, request, lease, claims, put_off)
     await _ADVANCE(connection, advanced)
+    await _TOO_LATE(connection, too_late)
     await insert_missed(connection, missed, request.now)
     return claims
 
@@ -335,27 +340,11 @@ async def _one_due(
         return []
 
 
-def _running_row(claim: Claim, request: ClaimRequest, lease: datetime) -> tuple[Any, ...]:
-    start = max(claim.due, request.now)
-    return (
-        claim.execution_id,
-        claim.event.id,
-        start,
-        claim.trace_session_id,
-        claim.scheduled_for,
-        claim.kind,
-        claim.attempt,
-        0,
-        0,
-        "running",
-        start,
-        claim.event.priority,
-        request.node_id,
-        claim.fence,
-        lease,
-        False,
-        claim.lateness_ms(request.now),
-    )
+def _late_from(request: ClaimRequest, event: ScheduledEvent, row: EventExecution) -> datetime | None:
+    """What lateness counts from where the first attempt at a fire time was put off."""
+    if row.kind != "schedule" or row.attempt > 1 or row.run_at <= row.scheduled_for:
+        return None
+    return min(row.run_at, request.start_of(event, row.scheduled_for))
 
 
 def _parked(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modules.core.errors import ModuleError
 from modules.core.scheduler.db_models import ScheduledEvent
 from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS, Statements, read, write, write_in_lane
-from modules.core.scheduler.db_ops.changes import EventChange
+from modules.core.scheduler.db_ops.changes import EventChange, NewExecution
 from modules.core.scheduler.db_ops.closing import close_waiting
 from modules.core.scheduler.db_ops.many_rows import InsertRows
 from modules.core.scheduler.db_ops.missed import insert_missed
@@ -34,6 +34,7 @@ _NEW: Final = {
 }
 _LATER: Final = {
     "last_execution", "last_error", "active_execution_id", "pause_reason", "pause_actor", "paused_at", "paused_until",
+    "watched",
 }  # fmt: skip
 # Usually there is one at most; there are more only after a clock was set back.
 CLAIMED_AHEAD: Final = 10
@@ -140,6 +141,19 @@ class EventStatements(Statements):
         )
         return {(module, function): number for module, function, number in await connection.execute(query)}
 
+    @read
+    async def try_change(
+        self,
+        connection: AsyncConnection,
+        event_id: str,
+        change: Callable[[ScheduledEvent], EventChange],
+        *,
+        version: int | None = None,
+    ) -> tuple[ScheduledEvent, EventChange]:
+        """The event as it is, and what change_task would do to it; nothing is done. Raises what change_task raises."""
+        event = await _event(connection, event_id)
+        return event, await _decided(connection, event, change, version)
+
     @write
     async def change_task(
         self,
@@ -157,12 +171,7 @@ class EventStatements(Statements):
         is given and no longer current.
         """
         event = await _event(connection, event_id, for_update=True)
-        if version is not None and version != event.version:
-            raise VersionConflict(
-                f"Task {event_id} is at version {event.version}, not {version}: read it again and repeat the change.",
-                details={"version": event.version},
-            )
-        decided = await _not_again(connection, event_id, change(event))
+        decided = await _decided(connection, event, change, version)
         values: dict[str, Any] = dict(decided.values)
         if values:
             values |= {"version": event.version + 1, "updated_at": now}
@@ -170,6 +179,9 @@ class EventStatements(Statements):
         active = event.active_execution_id if decided.cancel_waiting else None
         if active is not None and await close_waiting(connection, active, now):
             values["active_execution_id"] = None
+        if decided.execution is not None and await _is_on_record(connection, event_id, decided.execution):
+            decided = replace(decided, execution=None)
+            values.pop("fired_count", None)
         if decided.execution is not None:
             new = decided.execution
             fence = event.fence + 1
@@ -189,12 +201,40 @@ class EventStatements(Statements):
                     run_at=new.run_at,
                     priority=event.priority,
                     fence=fence,
+                    parameters=new.parameters,
+                    actor=new.actor,
                 )
             )
         if values:
             await connection.execute(update(EVENTS).where(EVENTS.c.id == event_id).values(**values))
         await insert_missed(connection, [(event_id, Firing(None, None, decided.missed))], now)
         return decided
+
+
+async def _decided(
+    connection: AsyncConnection,
+    event: ScheduledEvent,
+    change: Callable[[ScheduledEvent], EventChange],
+    version: int | None,
+) -> EventChange:
+    if version is not None and version != event.version:
+        raise VersionConflict(
+            f"Task {event.id} is at version {event.version}, not {version}: read it again and repeat the change.",
+            details={"version": event.version},
+        )
+    return await _not_again(connection, event.id, change(event))
+
+
+async def _is_on_record(connection: AsyncConnection, event_id: str, new: NewExecution) -> bool:
+    """Whether a fire time has its execution already: it was claimed ahead, or a clock was set back."""
+    if new.kind != "schedule":
+        return False
+    query = select(EXECUTIONS.c.id).where(
+        EXECUTIONS.c.event_id == event_id,
+        EXECUTIONS.c.scheduled_for == new.scheduled_for,
+        EXECUTIONS.c.kind == new.kind,
+    )
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def _not_again(connection: AsyncConnection, event_id: str, decided: EventChange) -> EventChange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from modules.core.ids import new_id
 from modules.core.scheduler.db_ops.base import MISSED_RUNS
 from modules.core.scheduler.firing import Firing
+
+LARGEST_COUNT: Final = 2**31 - 1
 
 
 async def insert_missed(connection: AsyncConnection, firings: Iterable[tuple[str, Firing]], now: datetime) -> None:
@@ -21,8 +24,9 @@ async def insert_missed(connection: AsyncConnection, firings: Iterable[tuple[str
             "event_id": event_id,
             "from_time": span.from_time,
             "until_time": span.until_time,
-            "count": span.count,
+            "count": min(span.count, LARGEST_COUNT),  # a task of every second gets there after 68 years
             "reason": span.reason,
+            "detail": span.detail,
             "recorded_at": now,
         }
         for event_id, firing in firings

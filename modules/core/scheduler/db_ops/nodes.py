@@ -12,8 +12,9 @@ from sqlalchemy import ARRAY, ColumnElement, String, any_, delete, func, insert,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.clock import Clock
-from modules.core.scheduler.db_models import SchedulerNode
+from modules.core.scheduler.db_models import SchedulerDowntime, SchedulerNode
 from modules.core.scheduler.db_ops.base import EXECUTIONS, NODES, Statements, read, write, write_in_lane
+from modules.core.scheduler.db_ops.downtimes import come_back, go_away
 from modules.core.scheduler.db_ops.lease_clock import lease_now, lease_until
 from modules.core.scheduler.db_ops.salvage import readable_rows
 from modules.core.scheduler.errors import NodeNotFound
@@ -59,10 +60,15 @@ class Nodes:
 
 class NodeStatements(Statements):
     @write
-    async def join_node(self, connection: AsyncConnection, report: NodeReport, now: datetime | None) -> None:
-        """Put this process on the list of those that dispatch, and take those off that were silent for long."""
+    async def join_node(
+        self, connection: AsyncConnection, report: NodeReport, now: datetime | None
+    ) -> SchedulerDowntime | None:
+        """Put this process on the list of those that dispatch, and take those off that were silent for long. Returns
+        the downtime that it ends, or that another node has ended a moment ago."""
+        downtime = await come_back(connection, report.id, now)
         await connection.execute(delete(NODES).where(_long_silent(connection, now)))
         await _put(connection, report, now)
+        return downtime
 
     @write_in_lane("heartbeat")
     async def heartbeat(
@@ -124,6 +130,7 @@ class NodeStatements(Statements):
     async def leave_node(self, connection: AsyncConnection, node_id: str, now: datetime | None) -> None:
         """Take this process off the list, and those that have been silent for long."""
         await connection.execute(delete(NODES).where((NODES.c.id == node_id) | _long_silent(connection, now)))
+        await go_away(connection, now)
 
     @read
     async def list_nodes(self, connection: AsyncConnection, now: datetime | None) -> Nodes:

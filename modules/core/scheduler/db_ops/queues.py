@@ -84,10 +84,19 @@ def _look_query(excluding: bool, is_postgresql: bool) -> Any:
         .limit(1)
         .scalar_subquery()
     )
+    paused = EVENTS.alias()
+    pause = (
+        select(paused.c.paused_until)
+        .where(paused.c.status == literal_column("'paused'"), paused.c.paused_until.is_not(None))
+        .order_by(paused.c.paused_until)
+        .limit(1)
+        .scalar_subquery()
+    )
     return union_all(
         _first_moments("ready", excluding),
         _first_moments("due", excluding),
         select(literal("lease"), literal(0), lease),
+        select(literal("pause"), literal(0), pause),
         select(literal("clock"), literal(0), clock),
     )
 
@@ -158,16 +167,19 @@ async def look(
     is_postgresql = connection.dialect.name == "postgresql"
     query = _look_query(bool(request.excluded_events), is_postgresql)
     waiting: list[Waiting] = []
-    lease, database_now = None, request.lease_now or request.now
+    lease, pause_ends, database_now = None, None, request.lease_now or request.now
     try:
         for source, priority, moment in await connection.execute(query, _parameters(request, admission)):
             if source == "lease":
                 lease = moment
+            elif source == "pause":
+                pause_ends = moment
             elif source == "clock":
                 database_now = request.lease_now or moment or database_now
             elif moment is not None:
                 waiting.append(Waiting(source, priority, moment))
     except ValueError:
+        pause_ends = unreadable_at
         waiting = [
             Waiting(source, priority, unreadable_at)
             for source in SOURCES
@@ -175,7 +187,7 @@ async def look(
         ]
     if admission.any_full:
         waiting.append(Waiting("due", 0, request.now + LOOK_AGAIN))
-    return Look(waiting, lease, database_now)
+    return Look(waiting, lease, database_now, pause_ends)
 
 
 async def moments(

@@ -20,7 +20,7 @@ from modules.core.column_types import UtcDateTime
 
 _SHAPES: Final[dict[str, type]] = {
     "parameters": dict, "retry": dict, "trigger": dict, "tags": list, "config": dict, "retention": dict,
-    "last_report": dict, "loop_block": dict,
+    "last_report": dict, "loop_block": dict, "cause": dict,
 }  # fmt: skip
 _UNREADABLE: Final = object()
 
