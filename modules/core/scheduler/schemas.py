@@ -28,13 +28,28 @@ def _moment_with_offset(value: Any) -> Any:
 OffsetTime = Annotated[datetime, BeforeValidator(_moment_with_offset)]
 
 
+_TIMES = ("schedule_time", "start_time", "end_time")
+
+
 class _RestTimes(BaseModel):
     """Times in bodies need an offset: a server cannot know where its caller is."""
 
-    @field_validator("schedule_time", "start_time", "end_time", "expires_at", mode="before", check_fields=False)
+    @field_validator(*_TIMES, "expires_at", mode="before", check_fields=False)
     @classmethod
     def _with_offset(cls, value: Any) -> Any:
         return _moment_with_offset(value)
+
+    @field_validator("triggers", mode="before", check_fields=False)
+    @classmethod
+    def _parts_with_offset(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [
+            {name: _moment_with_offset(item) if name in _TIMES else item for name, item in part.items()}
+            if isinstance(part, dict)
+            else part
+            for part in value
+        ]
 
 
 class TaskCreate(_RestTimes, TaskConfig):
@@ -155,6 +170,9 @@ class Task(Answer):
     start_time: str | None
     end_time: datetime | None
     mode: str | None
+    rrule: str | None
+    triggers: list[Any] | None
+    exclude: list[Any] | None
     jitter_seconds: float | None
     on_event: str | None
     on_task: dict[str, Any] | None

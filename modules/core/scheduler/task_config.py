@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -26,7 +26,9 @@ from modules.core.scheduler.errors import InvalidTask
 from modules.core.scheduler.input_rules import checked_parameters, one_line, several_lines, to_moment
 from modules.core.scheduler.lifecycle import RetryPolicy
 from modules.core.scheduler.triggers import parse_interval, zone
-from modules.core.scheduler.triggers.spec import RULE_FIELDS
+from modules.core.scheduler.triggers.exclude_spec import MOST_EXCLUSIONS
+from modules.core.scheduler.triggers.spec import COUNTING_FIELDS, RULE_FIELDS
+from modules.core.scheduler.triggers.union import MOST_TRIGGERS
 
 LARGEST_COUNT = 2**31 - 1
 
@@ -35,6 +37,9 @@ Line100 = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidat
 Description = Annotated[StrictStr, Field(max_length=2000), AfterValidator(several_lines)]
 Parameters = Annotated[dict[str, Any], AfterValidator(checked_parameters)]
 Timeout = Annotated[float, Field(ge=0.001, le=31_536_000, strict=True, allow_inf_nan=False)]
+Cron = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(one_line)]
+RRuleText = Annotated[StrictStr, Field(min_length=1, max_length=500), AfterValidator(one_line)]
+Exclude = Annotated[list[dict[str, Any]], Field(max_length=MOST_EXCLUSIONS)]
 MaxLateness = Annotated[float, Field(ge=60, le=315_360_000, strict=True, allow_inf_nan=False)]
 Jitter = Annotated[float, Field(ge=0, le=86_400, strict=True, allow_inf_nan=False)]
 Tags = Annotated[list[Line50], Field(max_length=20)]
@@ -69,6 +74,23 @@ class OnTask(BaseModel):
     outcome: Literal["success", "failure", "any"] = "success"
 
 
+class TriggerPart(BaseModel):
+    """One rule among several, or one moment. What it leaves out is as in the task: timezone, and what intervals count
+    from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schedule_time: Moment | None = Field(None, description="The one time, or the anchor of an interval or rrule")
+    interval_type: StrictStr | None = Field(None, max_length=20)
+    interval_value: StrictInt | None = Field(None, ge=1, le=LARGEST_COUNT)
+    interval: StrictStr | None = Field(None, max_length=100)
+    cron_expression: Cron | None = None
+    rrule: RRuleText | None = None
+    timezone: StrictStr | None = Field(None, max_length=64)
+    start_time: Moment | None = None
+    end_time: Moment | None = None
+
+
 class ScheduleConfig(BaseModel):
     """When a task runs: once at `schedule_time`, again and again by a rule, or when something happens."""
 
@@ -84,7 +106,14 @@ class ScheduleConfig(BaseModel):
     mode: Literal["fixed_rate", "fixed_delay"] | None = Field(
         None, description="fixed_delay counts an interval from the end of the last attempt"
     )
-    cron_expression: Annotated[StrictStr, AfterValidator(one_line)] | None = Field(None, min_length=1, max_length=200)
+    cron_expression: Cron | None = None
+    rrule: RRuleText | None = Field(None, description='RFC 5545, HOURLY or slower: "FREQ=MONTHLY;BYDAY=-1FR"')
+    triggers: Annotated[list[TriggerPart], Field(min_length=1, max_length=MOST_TRIGGERS)] | None = Field(
+        None, description="Several rules: the task runs when any of them fires, once where several do"
+    )
+    exclude: Exclude | None = Field(
+        None, description='When nothing fires: {"date"}, {"from", "until"}, {"weekdays", "from", "until"}, {"holidays"}'
+    )
     timezone: StrictStr | None = Field(None, max_length=64, description="IANA name; wall-clock times are read in it")
     start_time: Moment | None = Field(None, description="Nothing fires before")
     end_time: Moment | None = Field(None, description="Nothing fires after")
@@ -95,12 +124,14 @@ class ScheduleConfig(BaseModel):
 
     @model_validator(mode="after")
     def _aware(self) -> Self:
-        if self.timezone is not None:
-            zone(self.timezone)
-        for name in ("schedule_time", "start_time", "end_time"):
-            value = getattr(self, name)
-            if value is not None:
-                setattr(self, name, to_moment(value, zone=self.timezone))
+        for named in (self.timezone, *(part.timezone for part in self.triggers or ())):
+            if named is not None:
+                zone(named)
+        for part in (self, *(self.triggers or ())):
+            for name in ("schedule_time", "start_time", "end_time"):
+                value = getattr(part, name)
+                if value is not None:
+                    setattr(part, name, to_moment(value, zone=part.timezone or self.timezone))
         return self
 
     @property
@@ -131,9 +162,11 @@ class ScheduleConfig(BaseModel):
         return fields
 
     def anchored_fields(self, default_timezone: str, now: datetime) -> dict[str, Any]:
-        """As trigger_fields; an interval that has no first time counts from its start_time, or else from `now`."""
+        """As trigger_fields; a rule that counts from its first time and has none counts from its start_time, or else
+        from `now`."""
         fields = self.trigger_fields(default_timezone)
-        if self.is_recurring and "interval_type" in fields:
+        rules = (fields, *fields.get("triggers", ()))
+        if self.is_recurring and any(rule.keys() & COUNTING_FIELDS for rule in rules):
             fields.setdefault("schedule_time", fields.get("start_time") or now)
         return fields
 
@@ -251,8 +284,9 @@ def schedule_columns(fields: Mapping[str, Any], *, recurring: bool, anchor: date
     if fields.get("mode") == "fixed_delay":
         rest["mode"] = "fixed_delay"
     on_task = fields.get("on_task")
-    if on_task is not None:
-        rest["on_task"] = on_task
+    for name in ("rrule", "triggers", "exclude", "on_task"):
+        if fields.get(name) is not None:
+            rest[name] = _as_json(fields[name])
     return {
         "recurring": recurring,
         "interval_type": fields.get("interval_type"),
@@ -266,6 +300,14 @@ def schedule_columns(fields: Mapping[str, Any], *, recurring: bool, anchor: date
         "on_task_id": on_task["task_id"] if on_task is not None else None,
         "trigger": rest or None,
     }
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def retry_policy(stored: Mapping[str, Any] | None, default: RetryPolicy) -> RetryPolicy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime
 from typing import Any
 
@@ -66,12 +67,8 @@ def task_view(event: ScheduledEvent) -> dict[str, Any]:
 def _in_trigger(event: ScheduledEvent) -> dict[str, Any]:
     """The schedule fields that have no column; None where a row says something else than it may."""
     stored = event.trigger or {}
-    shown = {name: stored.get(name) for name in ("start_time", "mode")}
-    on_task = stored.get("on_task")
-    return {
-        **{name: value if isinstance(value, str) else None for name, value in shown.items()},
-        "on_task": dict(on_task) if isinstance(on_task, dict) else None,
-    }
+    shapes = {"start_time": str, "mode": str, "rrule": str, "triggers": list, "exclude": list, "on_task": dict}
+    return {name: copy(stored[name]) if isinstance(stored.get(name), shape) else None for name, shape in shapes.items()}
 
 
 def execution_view(execution: EventExecution) -> dict[str, Any]:

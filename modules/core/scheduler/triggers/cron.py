@@ -10,43 +10,17 @@ from modules.core.scheduler.triggers.base import EARLIEST, LATEST, TICK, in_rang
 from modules.core.scheduler.triggers.cron_calendar import CronCalendar
 from modules.core.scheduler.triggers.cron_fields import fields_of
 from modules.core.scheduler.triggers.cron_words import in_words
-from modules.core.scheduler.triggers.wall_clock import (
-    changes,
-    instant_of,
-    latest_wall,
-    offset_at,
-    shown_at,
-    stretches,
-)
+from modules.core.scheduler.triggers.on_the_wall import OnTheWall
+from modules.core.scheduler.triggers.wall_clock import changes, offset_at, shown_at, stretches
 
 
 @dataclass(frozen=True, slots=True)
-class FixedTimeCron:
+class FixedTimeCron(OnTheWall):
     """Jobs at times of the day: a skipped time fires once right after the gap, a repeated one the first time only."""
 
     expression: str
     calendar: CronCalendar
     zone: ZoneInfo
-
-    def next_after(self, moment: datetime) -> datetime | None:
-        moment = max(in_utc(moment), EARLIEST - TICK)
-        match = self.calendar.next_after(latest_wall(moment, self.zone)) if moment < LATEST else None
-        return in_range(instant_of(match, self.zone)) if match is not None else None
-
-    def previous_before(self, moment: datetime) -> datetime | None:
-        moment = min(in_utc(moment), LATEST)
-        match = self.calendar.last_until(latest_wall(moment - TICK, self.zone)) if moment > EARLIEST else None
-        return in_range(instant_of(match, self.zone)) if match is not None else None
-
-    def count_between(self, after: datetime, until: datetime) -> int:
-        after, until = window(after, until)
-        if until <= after:
-            return 0
-        count = self.calendar.count_between(latest_wall(after, self.zone), latest_wall(until, self.zone))
-        for change in changes(self.zone, after, until):
-            # All that a gap swallowed fires once, at its end; for a fold this counts nothing.
-            count -= max(0, self.calendar.count_between(change.first_wall - TICK, change.new_wall) - 1)
-        return count
 
     def describe(self) -> str:
         return in_words(self.expression, self.zone)

@@ -14,17 +14,21 @@ from modules.core.scheduler.triggers.calendar_interval import CalendarInterval
 from modules.core.scheduler.triggers.cron import cron
 from modules.core.scheduler.triggers.durations import ELAPSED, checked_value, parse_interval, unit_named
 from modules.core.scheduler.triggers.errors import InvalidTrigger, shown
+from modules.core.scheduler.triggers.exclude_spec import exclusions
+from modules.core.scheduler.triggers.excluding import Excluding
 from modules.core.scheduler.triggers.fixed_delay import FixedDelay
 from modules.core.scheduler.triggers.interval import ElapsedInterval
 from modules.core.scheduler.triggers.jitter import checked_jitter
 from modules.core.scheduler.triggers.moments import to_instant
 from modules.core.scheduler.triggers.on_event import on_event, on_task
 from modules.core.scheduler.triggers.once import Once
+from modules.core.scheduler.triggers.rrule import rrule
+from modules.core.scheduler.triggers.union import MOST_TRIGGERS, union
 from modules.core.scheduler.triggers.zones import zone
 
 SCHEDULE_FIELDS: Final = (
-    "schedule_time", "recurring", "interval_type", "interval_value", "interval", "mode", "cron_expression", "timezone",
-    "start_time", "end_time", "jitter_seconds", "on_event", "on_task",
+    "schedule_time", "recurring", "interval_type", "interval_value", "interval", "mode", "cron_expression", "rrule",
+    "triggers", "exclude", "timezone", "start_time", "end_time", "jitter_seconds", "on_event", "on_task",
 )  # fmt: skip
 _OTHER_TASK_FIELDS: Final = (
     "name", "description", "module_id", "function_name", "parameters", "max_executions", "timeout_seconds", "retry",
@@ -32,12 +36,21 @@ _OTHER_TASK_FIELDS: Final = (
     "max_lateness_seconds", "expires_at",
 )  # fmt: skip
 # The fields that make a rule. Those of an interval belong together; of the others a schedule has one.
-RULE_FIELDS: Final = ("interval_type", "interval_value", "interval", "cron_expression", "on_event", "on_task")
+RULE_FIELDS: Final = (
+    "interval_type", "interval_value", "interval", "cron_expression", "rrule", "triggers", "on_event", "on_task",
+)  # fmt: skip
+# What a rule within `triggers` may have.
+PART_FIELDS: Final = (
+    "schedule_time", "interval_type", "interval_value", "interval", "cron_expression", "rrule", "timezone",
+    "start_time", "end_time",
+)  # fmt: skip
 EVENT_FIELDS: Final = ("on_event", "on_task")
 MODES: Final = ("fixed_rate", "fixed_delay")
 INTERVAL_FIELDS: Final = frozenset(("interval_type", "interval_value", "interval"))
+# With one of these a rule counts from its first time, so it has to have one.
+COUNTING_FIELDS: Final = INTERVAL_FIELDS | {"rrule"}
 # What only a trigger that fires by time can have.
-TIME_FIELDS: Final = ("schedule_time", "start_time", "end_time", "jitter_seconds")
+TIME_FIELDS: Final = ("schedule_time", "start_time", "end_time", "jitter_seconds", "exclude")
 
 
 def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
@@ -68,10 +81,70 @@ def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
         trigger = Once(at)
     elif "cron_expression" in fields:
         trigger = cron(fields["cron_expression"], zone_of_spec)
-        start = max(start, at) if start is not None and at is not None else start or at
+        start = _later(start, at)
+    elif "rrule" in fields:
+        trigger = rrule(fields["rrule"], _anchor(at or start, "rrule"), zone_of_spec)
+    elif "triggers" in fields:
+        trigger = _union(fields, at or start, zone_of_spec)
+        start = _later(start, at)
     else:
         trigger = _interval(fields, at or start, zone_of_spec)
+    if "exclude" in fields:
+        trigger = _without(trigger, fields, zone_of_spec)
     return trigger if start is None and end is None else Bounded(trigger, start, end)
+
+
+def _anchor(anchor: datetime | None, name: str) -> datetime:
+    if anchor is None:
+        raise InvalidTrigger(f"{name} needs schedule_time or start_time: it has to be known what the rule counts from.")
+    return anchor
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one is not None and other is not None else one or other
+
+
+def _without(trigger: Trigger, fields: Mapping[str, Any], zone_of_spec: ZoneInfo) -> Trigger:
+    if isinstance(trigger, Once):
+        raise InvalidTrigger("exclude needs a rule: a one-time task runs once, or not at all. Remove exclude.")
+    if isinstance(trigger, FixedDelay):
+        raise InvalidTrigger("exclude and mode fixed_delay exclude each other: use fixed_rate, or remove exclude.")
+    if isinstance(trigger, ElapsedInterval | CalendarInterval):
+        _anchor(trigger.anchor, "exclude")
+    rules = exclusions(fields["exclude"], zone_of_spec)
+    return Excluding(trigger, rules) if rules else trigger
+
+
+def _union(fields: Mapping[str, Any], anchor: datetime | None, zone_of_spec: ZoneInfo) -> Trigger:
+    parts = fields["triggers"]
+    if not isinstance(parts, list | tuple) or not parts:
+        raise InvalidTrigger("triggers must be a list of rules, such as [{'cron_expression': '0 9 * * mon-fri'}].")
+    if len(parts) > MOST_TRIGGERS:
+        raise InvalidTrigger(f"triggers has {len(parts)} entries, at most {MOST_TRIGGERS} are allowed.")
+    made = []
+    for index, part in enumerate(parts):
+        try:
+            made.append(_part(part, anchor, zone_of_spec))
+        except InvalidTrigger as error:
+            raise InvalidTrigger(f"triggers[{index}]: {error.message}") from error
+    return union(tuple(made))
+
+
+def _part(part: object, anchor: datetime | None, zone_of_spec: ZoneInfo) -> Trigger:
+    """One rule of a union. What it leaves out is as in the task: its timezone, and what intervals count from."""
+    if not isinstance(part, Mapping):
+        raise InvalidTrigger("it must be an object with one rule, such as {'interval': '6 hours'}.")
+    for name in part:
+        if name not in PART_FIELDS:
+            hint = did_you_mean(name[:50], PART_FIELDS) if isinstance(name, str) else ""
+            raise InvalidTrigger(f"{shown(str(name), 40)} is no field of it.{hint} Use {', '.join(PART_FIELDS)}.")
+    fields = {name: value for name, value in part.items() if value is not None}
+    if anchor is not None and fields.keys() & COUNTING_FIELDS and "start_time" not in fields:
+        fields.setdefault("schedule_time", anchor)
+    trigger = trigger_from_spec({"timezone": zone_of_spec.key, **fields})
+    if isinstance(trigger, ElapsedInterval | CalendarInterval):
+        _anchor(trigger.anchor, "triggers")
+    return trigger
 
 
 def _known_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
