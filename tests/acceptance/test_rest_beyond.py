@@ -308,9 +308,10 @@ async def test_a_misspelt_filter_is_told(api: httpx.AsyncClient) -> None:
 async def test_bodies_that_are_not_looked_at_are_refused(api: httpx.AsyncClient) -> None:
     task_id = await _schedule(api, DAILY)
     await api.post(f"/tasks/{task_id}/pause")
-    assert (await api.post(f"/tasks/{task_id}/resume", json={"catch_up": "latest"})).status_code == 422
+    assert (await api.post(f"/tasks/{task_id}/resume", json={"catch_up": "all"})).status_code == 422
+    assert (await api.post(f"/tasks/{task_id}/resume", json={"soon": True})).status_code == 422
     assert (await api.get(f"/tasks/{task_id}")).json()["status"] == "paused"
-    assert (await api.post(f"/tasks/{task_id}/execute", json={"parameters": {}})).status_code == 422
+    assert (await api.post(f"/tasks/{task_id}/execute", json={"params": {}})).status_code == 422
     assert (await api.post(f"/tasks/{task_id}/resume", json={})).status_code == 200
 
 

@@ -93,11 +93,11 @@ def test_without_zones_dateutil_agrees(text: str, day: int, count: int | None, u
         assume(False)
     expected = list(islice(theirs, count or MOST))
     text += f";COUNT={count}" if count else f";UNTIL={until:%Y%m%dT%H%M%SZ}" if until else ""
-    try:
-        trigger = rule(text, first.isoformat())
-    except InvalidTrigger as refused:
-        assert expected == [], refused.message
+    if not expected:
+        with pytest.raises(InvalidTrigger):
+            rule(text, first.isoformat())
         return
+    trigger = rule(text, first.isoformat())
     mine = [moment for moment in take(trigger, first - TICK, MOST) if moment <= end]
     assert mine == expected
     if mine:

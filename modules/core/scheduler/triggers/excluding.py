@@ -105,6 +105,6 @@ class Excluding:
 
     def _too_many(self, moment: datetime) -> InvalidTrigger:
         return InvalidTrigger(
-            f"exclude drops every fire time up to {in_utc(moment):%Y-%m-%d} and beyond ({self._most_in_a_row} stretches "
-            "in a row): take an exclusion away, or fire at other times."
+            f"exclude drops every fire time up to {in_utc(moment):%Y-%m-%d} and beyond ({self._most_in_a_row} "
+            "stretches in a row): take an exclusion away, or fire at other times."
         )

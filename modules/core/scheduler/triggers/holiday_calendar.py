@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from functools import lru_cache
-from importlib import import_module
 from types import ModuleType
 
 from modules.core.errors import did_you_mean
@@ -41,9 +40,10 @@ def holidays_of(country: str, subdivision: str | None, year: int) -> frozenset[d
 
 def _package() -> ModuleType:
     try:
-        return import_module("holidays")
+        import holidays  # an extra
     except ImportError as error:
         raise InvalidTrigger(
             "Excluding holidays needs the package 'holidays', which is not installed here: "
             "install core-scheduler[holidays], or exclude the dates themselves."
         ) from error
+    return holidays
