@@ -19,20 +19,39 @@ SCHEDULES: list[dict[str, Any]] = [
     {"interval": "90 minutes", "mode": "fixed_delay", "schedule_time": NOON + HOUR},
     {"interval": "90 minutes", "mode": "fixed_rate", "jitter_seconds": 30.5, "schedule_time": NOON + HOUR},
     {"cron_expression": "0 2 * * *", "timezone": "Europe/Berlin", "start_time": NOON + HOUR, "jitter_seconds": 5.0},
+    {
+        "rrule": "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=18;BYMINUTE=0",
+        "timezone": "Europe/Berlin",
+        "schedule_time": NOON + HOUR,
+    },
+    {
+        "triggers": [{"cron_expression": "0 6 * * mon-fri"}, {"cron_expression": "0 9 * * sat"}],
+        "exclude": [
+            {"date": "2026-12-24"},
+            {"weekdays": ["mon"], "from": "05:00", "until": "07:00"},
+            {"holidays": "DE"},
+        ],
+        "timezone": "Europe/Berlin",
+    },
     {"on_event": "order.paid"},
-    {"on_task": {"task_id": "0199c0de-0000-7000-8000-000000000000", "outcome": "any"}},
+    {"on_task": {"outcome": "any"}},
 ]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: next(iter(schedule)))
 async def test_what_is_stored_makes_the_same_trigger(database_url: str, schedule: dict[str, Any]) -> None:
     async with running_app(database_url, work, clock=manual_clock()) as app:
+        if "on_task" in schedule:
+            watched = await app.schedule(interval="1 day")
+            schedule = {"on_task": {**schedule["on_task"], "task_id": watched}}
         task_id = await app.schedule(**schedule)
         event = await app.service.db_ops.get_task(task_id)
         assert trigger_from_spec(schedule_fields(event)) == trigger_from_spec(schedule)
         shown = await app.task(task_id)
         schemas.Task.model_validate(shown)
         # An interval in words is shown as a number and a unit, times as what is stored, and a fixed rate as nothing.
+        if shown["on_task"]:
+            assert shown["on_task"].pop("status") == "pending", "how the other task fares is shown with it"
         told = {name: value for name, value in schedule.items() if name not in _SHOWN_OTHERWISE}
         assert {name: shown[name] for name in told} == told
         assert shown["mode"] == ("fixed_delay" if schedule.get("mode") == "fixed_delay" else None)
