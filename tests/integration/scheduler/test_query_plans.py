@@ -17,6 +17,7 @@ from modules.core.scheduler.firing import Firing
 from tests.integration.scheduler.conftest import work
 from tests.support.app import MODULE, NOON, App, manual_clock, running_app
 
+TASK = {"name": "work", "module_id": MODULE, "function_name": "work"}
 NUMBER_OF_EVENTS = NUMBER_OF_EXECUTIONS = 100_000
 
 # The columns that differ from those of the first row, which every other row copies; {i} counts from 1.
@@ -125,8 +126,12 @@ async def _plan_of(app: App, sent: list[tuple[str, Any]], *words: str) -> str:
     assert len(found) == 1, f"{len(found)} of {sent} have {words}"
     [(statement, parameters)] = found
     explain = "EXPLAIN QUERY PLAN" if app.context.database.dialect_name == "sqlite" else "EXPLAIN"
+    return await _explained(app, f"{explain} {statement}", parameters)
+
+
+async def _explained(app: App, statement: str, parameters: Any) -> str:
     async with app.context.database.transaction() as connection:
-        rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        rows = await connection.exec_driver_sql(statement, parameters)
         return "\n".join(str(row[-1]) for row in rows)
 
 
@@ -259,3 +264,22 @@ async def test_a_page_of_a_ledger_reads_that_page(full: App) -> None:
             if window.low:
                 [before] = [one for one in sent if one[0].startswith("SELECT scheduler_missed_runs.from_time")]
                 _check(await _plan_of(full, [before], "until_time"), "ix_scheduler_missed_runs_event_id")
+
+
+async def test_a_batch_is_written_without_reading_the_tables(sqlite_url: str) -> None:
+    """Also where SQLite's statistics are of a time when the tables were small."""
+    async with running_app(sqlite_url, work, clock=manual_clock(), max_concurrent_tasks=500) as app:
+        await app.service.schedule_tasks([{**TASK, "schedule_time": NOON}] * 500)
+        await app.sql("ANALYZE")
+        with _sent(app) as sent:
+            assert len(await app.service.run_due()) == 500
+        await app.sql("ANALYZE")
+        await app.sql("UPDATE sqlite_stat1 SET stat = '10 1 1' WHERE tbl LIKE 'scheduler_e%'")
+        await app.sql("ANALYZE sqlite_schema")  # read them again
+        large = [one for one in sent if one[0].startswith("UPDATE") and one[0].count("), (") > 90]
+        tables = set()
+        for statement, parameters in large:
+            plan = await _explained(app, f"EXPLAIN QUERY PLAN {statement}", parameters)
+            assert "BLOOM" not in plan, plan
+            tables |= set(re.findall(r"SEARCH (scheduler_\w+) USING INDEX", plan))
+        assert tables == {"scheduler_events", "scheduler_executions"}

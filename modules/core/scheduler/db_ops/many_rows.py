@@ -27,7 +27,9 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    and_,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -49,7 +51,8 @@ _SQLITE = sqlite_dialect()
 _PREFIX = "b_"  # SQLAlchemy keeps the names of columns for itself
 # A statement for each size is prepared once and kept by the driver; 500 rows stay below SQLite's limit of parameters.
 _SIZES = (500, 100, 20, 4, 1)
-_HERE = "FROM rows_here"
+_ROWS_HERE = "rows_here"
+_HERE = f"FROM {_ROWS_HERE}"
 
 
 class InsertRows:
@@ -96,7 +99,7 @@ class UpdateRows:
             dict(same or {}),
             lambda rows: (
                 update(of)
-                .where(*(of.c[key] == rows.c[name] for key, name in wanted.items()), *where(shared))
+                .where(*(of.c[key] == rows.c[name] for key, name in wanted.items()), *_after(rows, where(shared)))
                 .values({key: rows.c[name] if isinstance(name, str) else name for key, name in values.items()})
             ),
         )
@@ -121,7 +124,7 @@ class _Statement:
         self._of_lists = unnest(lambda name, kind: bindparam(name, type_=ARRAY(kind, dimensions=1)))
         self._of_texts = unnest(lambda name, kind: cast(cast(bindparam(name, type_=Text), Text), ARRAY(kind)))
         self._element = [_element_writer(kind) for kind in kinds.values()]
-        compiled = build(table("rows_here", *fields)).compile(dialect=_SQLITE)
+        compiled = build(table(_ROWS_HERE, *fields)).compile(dialect=_SQLITE)
         assert list(compiled.positiontup or ()) == [_PREFIX + name for name in same], "parameters in front of the rows"
         self._text = str(compiled)
         self._convert = [_converter(kind) for kind in (*kinds.values(), *same.values())]
@@ -165,8 +168,19 @@ class _Statement:
         row = f"({', '.join('?' * len(self._names))})"
         named = ", ".join(f"column{number} AS {name}" for number, name in enumerate(self._names, 1))
         # Names and question marks only: what a row holds never gets into the text.
-        here = f"FROM (SELECT {named} FROM (VALUES {', '.join([row] * size)})) AS rows_here"  # noqa: S608
+        here = f"FROM (SELECT {named} FROM (VALUES {', '.join([row] * size)})) AS {_ROWS_HERE}"  # noqa: S608
         return self._text.replace(_HERE, here)
+
+
+def _after(rows: FromClause, conditions: Sequence[ColumnElement[bool]]) -> Sequence[ColumnElement[bool]]:
+    """The same conditions, for SQLite as one of the table and a row together.
+
+    Where conditions of the table alone seem to cull it, and its statistics are of a time when it was small, SQLite
+    reads all of it for a Bloom filter, a million rows to change five hundred: https://sqlite.org/optoverview.html.
+    """
+    if getattr(rows, "name", None) != _ROWS_HERE or not conditions:
+        return conditions
+    return [case((rows.c.id.is_not(None), and_(*conditions)))]
 
 
 def _array_text(values: Sequence[Any], write: Callable[[Any], str]) -> str:
