@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from modules.core.scheduler import schemas
+from modules.core.scheduler.routes import Id
 from modules.core.scheduler.service import SchedulerService
-
-Id = Annotated[str, Path(max_length=100)]
 
 
 def operating(service: SchedulerService, route_class: type[APIRoute]) -> APIRouter:

@@ -21,10 +21,9 @@ from modules.core.scheduler.db_ops.declared import DeclaredStatements
 from modules.core.scheduler.db_ops.dispatch import DispatchStatements
 from modules.core.scheduler.db_ops.downtimes import DowntimeStatements
 from modules.core.scheduler.db_ops.events import EventStatements, TaskFilter
-from modules.core.scheduler.db_ops.extra_runs import place_of, run_beside_schedule
+from modules.core.scheduler.db_ops.extra_runs import place_of
 from modules.core.scheduler.db_ops.happenings import HappeningStatements, Started
 from modules.core.scheduler.db_ops.history import HistoryStatements
-from modules.core.scheduler.db_ops.lanes import lock_lanes
 from modules.core.scheduler.db_ops.ledger import LedgerRows, LedgerStatements, LedgerWindow
 from modules.core.scheduler.db_ops.nodes import Heard, NodeReport, Nodes, NodeStatements
 from modules.core.scheduler.db_ops.notifications import NotificationStatements
@@ -73,7 +72,5 @@ __all__ = [
     "TaskFilter",
     "cleanup_key",
     "damaged_columns",
-    "lock_lanes",
     "place_of",
-    "run_beside_schedule",
 ]

@@ -6,15 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from modules.core.scheduler.db_models import ScheduledEvent
-from modules.core.scheduler.db_ops.base import EVENTS, EXECUTIONS
+from modules.core.scheduler.db_ops.base import EXECUTIONS
 from modules.core.scheduler.db_ops.changes import NewExecution
 from modules.core.scheduler.db_ops.lanes import SUPERSEDED, ask_to_end, close_unstarted, open_in_lane
-from modules.core.scheduler.db_ops.missed import insert_missed
-from modules.core.scheduler.firing import Firing, Missed
 from modules.core.scheduler.overlap import WAITS, Extra, extra_run, lane
 
 
@@ -28,27 +26,6 @@ def place_of(event: ScheduledEvent, now: datetime) -> Extra:
         due=event.next_execution if event.recurring and event.status == "pending" else None,
         now=now,
     )
-
-
-async def run_beside_schedule(
-    connection: AsyncConnection, event: ScheduledEvent, run: NewExecution, now: datetime
-) -> tuple[Extra, tuple[str, ...]]:
-    """Put a run on record as its event's overlap policy has it, in the caller's transaction.
-
-    Before, call `lock_lanes`, then lock the event's row and read it with all its columns. Returns where the run went,
-    and the ids of running executions that were asked to end for it: hand these to the service's `tell_asked` after the
-    commit. A run whose place is "missed" has no execution; it is recorded as missed, at `run.scheduled_for`, with the
-    reason.
-    """
-    extra = place_of(event, now)
-    if extra.place == "missed":
-        missed = (Missed(run.scheduled_for, run.scheduled_for, 1, extra.reason, extra.why),)
-        await insert_missed(connection, [(event.id, Firing(None, None, missed))], now)
-        return extra, ()
-    placed = replace(run, place=extra.place, cancels=extra.cancels)
-    placed, values, asked = await add_run(connection, event, placed, now)
-    await connection.execute(update(EVENTS).where(EVENTS.c.id == event.id).values(**values))
-    return replace(extra, place=placed.place), asked
 
 
 async def add_run(
